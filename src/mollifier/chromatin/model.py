@@ -21,8 +21,7 @@ import numpy as np
 from mollifier.chromatin.ranges import named, require
 from mollifier.errors import ConfigurationError
 
-RATE = "lam"
-"""The unknown's name in the equation's text: methylation over acetylation."""
+RATE = "lam"  #: The unknown's name in the equation's text: methylation over acetylation.
 
 
 @dataclass(frozen=True)

@@ -21,16 +21,12 @@ from mollifier.mollify.arrays import Array, Mask
 class DamageTuning:
     """What counts as a fill value and as dead."""
 
-    fill_gap: float = 3.0
-    """Distance of a fill value from all others, in the range of these."""
-    run: int = 8
-    """Equal values in a row of a dead sensor or frame."""
-    changing: float = 0.5
-    """Share of steps at which the sensors beside a dead one change."""
+    fill_gap: float = 3.0  #: Distance of a fill value from all others, in the range of these.
+    run: int = 8  #: Equal values in a row of a dead sensor or frame.
+    changing: float = 0.5  #: Share of steps at which the sensors beside a dead one change.
+    #: Deviation of a dead sensor from the mean of those beside it, in the typical one of others.
     dead: float = 5.0
-    """Deviation of a dead sensor from the mean of those beside it, in the typical one of others."""
-    most_lines: int = 5_000
-    """Lines with runs of equal values; more are no dead sensors, but a background."""
+    most_lines: int = 5_000  #: Lines with runs of equal values; more are no dead sensors, but a background.
 
 
 TUNING = DamageTuning()

@@ -14,11 +14,9 @@ import numpy as np
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.distributions import chi2_tail, normal_tail
 
-PART = 10
-"""Columns over which a correlation is summed to see whether it is found everywhere."""
+PART = 10  #: Columns over which a correlation is summed to see whether it is found everywhere.
 
-MEDIAN = 0.455
-"""Median of the square of a standard normal variable."""
+MEDIAN = 0.455  #: Median of the square of a standard normal variable.
 
 
 How = Literal["gain", "offset", "correlated"]

@@ -33,10 +33,9 @@ Noise: TypeAlias = "float | Mapping[str, float | str | ArrayLike | xr.DataArray 
 class Bars:
     """The noise as given, by variable, before the arrays are checked."""
 
+    #: A fraction of rms(u), the name of an array of standard errors, or a declaration.
     given: dict[str, float | str | NoiseModel]
-    """A fraction of rms(u), the name of an array of standard errors, or a declaration."""
-    marks: dict[str, str]
-    """Names of the arrays that mark trusted samples."""
+    marks: dict[str, str]  #: Names of the arrays that mark trusted samples.
 
     def linked(self, variables: Sequence[str] | None = None) -> tuple[str, ...]:
         """Names of the arrays that belong to the variables, or to any."""

@@ -26,27 +26,21 @@ _AT_ONCE = 500
 class IsolatedTuning:
     """What counts as isolated; chosen on seeds 0 to 3, tested on 10 to 13 (docs: data)."""
 
+    #: Degrees of freedom of Student noise that is no damage: least and most, by the deviations' quantiles.
     tails: tuple[float, float] = (5.0, 15.0)
-    """Degrees of freedom of Student noise that is no damage: least and most, by the deviations' quantiles."""
-    chance: float = 0.01
-    """Values of such noise that are reported, expected for one variable."""
+    chance: float = 0.01  #: Values of such noise that are reported, expected for one variable.
+    #: Deviation of an isolated value, in that of its neighbours from the same quadratic.
     deviation: float = 5.0
-    """Deviation of an isolated value, in that of its neighbours from the same quadratic."""
+    #: Share of the values; if more deviate the field is rough, and none are isolated.
     most_isolated: float = 0.1
-    """Share of the values; if more deviate the field is rough, and none are isolated."""
-    least_noise: float = 1e-3
-    """Noise that is assumed at least, in the standard deviation of the values."""
-    tested: int = 20_000
-    """Values that are compared with a quadratic at most."""
-    sampled: int = 2_000
-    """Values from which the noise is taken."""
+    least_noise: float = 1e-3  #: Noise that is assumed at least, in the standard deviation of the values.
+    tested: int = 20_000  #: Values that are compared with a quadratic at most.
+    sampled: int = 2_000  #: Values from which the noise is taken.
+    #: Values from which it is taken first: what is isolated is beyond ``sure`` of the limit by these.
     first: int = 250
-    """Values from which it is taken first: what is isolated is beyond ``sure`` of the limit by these."""
     sure: float = 0.8
-    spread: int = 20_000
-    """Values from which the standard deviation is taken."""
-    rounds: int = 3
-    """Searches, each without the values found before."""
+    spread: int = 20_000  #: Values from which the standard deviation is taken.
+    rounds: int = 3  #: Searches, each without the values found before.
 
 
 DEFAULT = IsolatedTuning()

@@ -12,8 +12,7 @@ import numpy as np
 from mollifier.errors import DataError
 from mollifier.mollify.arrays import Array, Mask
 
-GEOJSON = (".json", ".geojson")
-"""Suffixes of GeoJSON files."""
+GEOJSON = (".json", ".geojson")  #: Suffixes of GeoJSON files.
 # Distance from an edge, in lengths of the outline, up to which a place lies on it.
 _ON_EDGE = 1e-9
 

@@ -28,6 +28,7 @@ from mollifier.mollify.arrays import Array
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.solution import Solution
 
+#: Forms that are tried, in a state u and parameters.
 FORMS: Mapping[str, str] = {
     "constant": "a",
     "linear": "a + b*u",
@@ -43,7 +44,6 @@ FORMS: Mapping[str, str] = {
     "growth with an Allee effect": "a*u*(u/b - 1)*(1 - u/c)",
     "odd cubic": "a*u^3 - b*u",
 }
-"""Forms that are tried, in a state u and parameters."""
 
 # Starting values of parameters: of factors in units of the law's size, of places in units of the state's
 # range, and of exponents.

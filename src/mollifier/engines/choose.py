@@ -11,6 +11,7 @@ from mollifier.equations.moving import moving_edge
 from mollifier.errors import ConfigurationError
 from mollifier.problem.inverse_problem import InverseProblem
 
+#: What a problem may ask that not every engine takes, each with whether it does: see `Engine.questions`.
 QUESTIONS: Mapping[str, Callable[[InverseProblem], bool]] = {
     "conditions that give no boundary term": lambda problem: not carried(without_hidden(problem) or problem),
     "data read in blocks": lambda problem: problem.data.whole is not None,
@@ -23,7 +24,6 @@ QUESTIONS: Mapping[str, Callable[[InverseProblem], bool]] = {
         set(u.over or ()) & set(problem.experiments) for u in problem.unknown_fields.values()
     ),
 }
-"""What a problem may ask that not every engine takes, each with whether it does: see `Engine.questions`."""
 
 
 def unable(problem: InverseProblem, name: str) -> str | None:

@@ -24,14 +24,10 @@ Likelihood = Literal["normal", "student", "huber"]
 class LikelihoodTuning:
     """Shapes of the robust likelihoods."""
 
-    degrees: float = 4.0
-    """Degrees of freedom of Student's distribution."""
-    bend: float = 1.345
-    """Standard deviations beyond which Huber's loss is linear."""
-    least_slope: float = 0.2
-    """Least mean slope of the score, as a share of the mean weight."""
-    rejected: float = 4.5
-    """Robust standard deviations beyond which the weak engine leaves a value out."""
+    degrees: float = 4.0  #: Degrees of freedom of Student's distribution.
+    bend: float = 1.345  #: Standard deviations beyond which Huber's loss is linear.
+    least_slope: float = 0.2  #: Least mean slope of the score, as a share of the mean weight.
+    rejected: float = 4.5  #: Robust standard deviations beyond which the weak engine leaves a value out.
 
 
 DEFAULT = LikelihoodTuning()

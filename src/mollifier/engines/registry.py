@@ -8,6 +8,7 @@ from typing import Any
 from mollifier.engines.base import Engine
 from mollifier.io.registry import Registry
 
+#: Name -> engine; "auto" takes the first that suits the problem.
 ENGINES: Registry[Engine] = Registry(
     "engine",
     {
@@ -16,7 +17,6 @@ ENGINES: Registry[Engine] = Registry(
         "network": "mollifier.engines.network.interface:NETWORK",
     },
 )
-"""Name -> engine; "auto" takes the first that suits the problem."""
 
 
 def that_take(what: str) -> tuple[str, ...]:

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from mollifier.data.noise_model import NoiseEffect
 from mollifier.equations.names import time_coordinate
 
-_SIZE = 0.01
-"""Of the offset, and of the drift from the first time to the last, over the field's rms."""
+_SIZE = 0.01  #: Of the offset, and of the drift from the first time to the last, over the field's rms.
 
 # The standard deviation of a line from -1/2 to 1/2.
 _LINE = 12**-0.5

@@ -29,8 +29,7 @@ from mollifier.mollify.orders import Derivative
 
 Vector = tuple[sympy.Expr, ...]
 OPERATORS = {"lap": 1, "bilap": 1, "grad": 1, "div": 1, "dot": 2, "conj": 1, "re": 1, "im": 1}
-NORMAL = "dn"
-"""The derivative along the outward normal, in conditions at the edge of a domain."""
+NORMAL = "dn"  #: The derivative along the outward normal, in conditions at the edge of a domain.
 _COMPLEX = {"conj": conjugate, "re": lambda e: split(e)[0], "im": lambda e: split(e)[1]}
 
 

@@ -92,8 +92,7 @@ _SYSTEMS = {
         radius=_EARTH,
     ),
 }
-SYSTEMS = tuple(_SYSTEMS)
-"""Names of the coordinate systems."""
+SYSTEMS = tuple(_SYSTEMS)  #: Names of the coordinate systems.
 
 
 def geometry(

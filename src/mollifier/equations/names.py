@@ -19,8 +19,8 @@ TIME_UNITS = (
     *("ns", "us", "µs", "ms", "s", "sec", "second", "seconds", "min", "minute", "minutes", "h", "hr", "hour"),
     *("hours", "d", "day", "days", "week", "weeks", "month", "months", "yr", "year", "years"),
 )
+#: Names of the imaginary unit in problems with complex names, where they mean nothing else.
 IMAGINARY = ("i", "I")
-"""Names of the imaginary unit in problems with complex names, where they mean nothing else."""
 
 
 def parts_of(name: str) -> tuple[str, str]:

@@ -22,8 +22,7 @@ _SHOWN = 100  # characters of a line shown in an error
 _NUMBER = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _OPERATORS = {"+", "-", "*", "/", "^", "(", ")", "[", "]", ",", "=", "<", ">"}
 _ALIASES = {"\u2212": "-", "\u00b7": "*", "\u22c5": "*", "\u00d7": "*"}
-WHERE = "where"
-"""The function whose value depends on an inequality."""
+WHERE = "where"  #: The function whose value depends on an inequality.
 _INFIX = {"+", "-", "*", "/", "^", "="}
 
 

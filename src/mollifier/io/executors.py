@@ -33,8 +33,8 @@ _ANSWERS = 10
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+#: Held by a solve that may share its process with others: they share the random numbers that engines take.
 TURN = threading.Lock()
-"""Held by a solve that may share its process with others: they share the random numbers that engines take."""
 
 
 def processors() -> int:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mollifier.errors import ConfigurationError
 
+#: Environment variable that lists plugins, separated as in PATH; processes that are started inherit it.
 VARIABLE = "MOLLIFIER_PLUGINS"
-"""Environment variable that lists plugins, separated as in PATH; processes that are started inherit it."""
 
 _loaded: set[str] = set()
 

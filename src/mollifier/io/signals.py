@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+#: Whether this process was told to end by SIGTERM while a run could stop in order.
 TERMINATED = threading.Event()
-"""Whether this process was told to end by SIGTERM while a run could stop in order."""
 
 # Seconds that a step may go on after a signal.
 _GRACE = 0.7

@@ -23,8 +23,7 @@ from mollifier.mollify.kernels import Kernel, namespace
 from mollifier.mollify.matrices import rows_matrix
 from mollifier.mollify.operators import TensorOperator
 
-ADAPTIVE = "adaptive"
-"""The radius of an axis along which it varies from place to place."""
+ADAPTIVE = "adaptive"  #: The radius of an axis along which it varies from place to place.
 
 
 @dataclass(frozen=True)

@@ -83,10 +83,10 @@ class Wavelet(nn.Module):
         return self.sine * torch.sin(x) + self.cosine * torch.cos(x)
 
 
+#: Name -> what makes a new activation, a module that acts entry by entry.
 ACTIVATIONS: Registry[Callable[[], nn.Module]] = Registry(
     "activation", {"tanh": nn.Tanh, "sin": Sine, "gelu": nn.GELU, "silu": nn.SiLU, "wavelet": Wavelet}
 )
-"""Name -> what makes a new activation, a module that acts entry by entry."""
 
 
 class Affine(nn.Module):

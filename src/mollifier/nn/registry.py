@@ -12,6 +12,8 @@ from mollifier.io.registry import Registry
 if TYPE_CHECKING:
     from torch import nn
 
+#: Kind -> class, whose constructor takes ``inputs`` and ``outputs``, then its options, all with defaults. An
+#: instance maps points (n, inputs), scaled to [-1, 1], to values (n, outputs).
 NETWORKS: Registry[type[nn.Module]] = Registry(
     "network",
     {
@@ -24,10 +26,6 @@ NETWORKS: Registry[type[nn.Module]] = Registry(
         "random-features": "mollifier.nn.random_features:RandomFeatures",
     },
 )
-"""Kind -> class, whose constructor takes ``inputs`` and ``outputs``, then its options, all with defaults.
-
-An instance maps points (n, inputs), scaled to [-1, 1], to values (n, outputs).
-"""
 
 # Arguments of constructors that follow from the problem and are no options.
 _FROM_PROBLEM = ("inputs", "outputs", "along", "periodic", "waves")

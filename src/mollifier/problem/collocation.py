@@ -244,23 +244,21 @@ def _within(needed: dict[str, int], fixed: set[str], most: int, least: int) -> d
     return nodes
 
 
+#: Nodes per shortest feature (the range of the field over its steepest slope): about a spline's width.
 NODES_PER_FEATURE = 4.0
-"""Nodes per shortest feature (the range of the field over its steepest slope): about a spline's width."""
 
 
 @dataclass(frozen=True)
 class FrontTuning:
     """Numbers that steer how fronts are found."""
 
+    #: Change between neighbours, as a part of the field's range, from which a front is narrower than their
+    #: distance.
     jump: float = 0.25
-    """Change between neighbours, as a part of the field's range, from which a front is narrower than their
-    distance."""
-    fewest: int = 5
-    """Such pairs of neighbours along a coordinate below which they may be chance."""
+    fewest: int = 5  #: Such pairs of neighbours along a coordinate below which they may be chance.
+    #: What samples show of a front is an upper limit of its width; so much narrower it is taken to be.
     narrower: float = 1.3
-    """What samples show of a front is an upper limit of its width; so much narrower it is taken to be."""
-    centres: int = 20_000
-    """Most samples whose neighbours are looked at."""
+    centres: int = 20_000  #: Most samples whose neighbours are looked at.
 
 
 FRONTS = FrontTuning()

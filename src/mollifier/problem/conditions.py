@@ -13,8 +13,8 @@ from mollifier.problem.unknowns import Unknown, is_number
 
 Bounds = Mapping[str, tuple[float, float]]
 
+#: The key of a condition along the edge of the domain, and the value for the whole of it.
 EDGE, ALL = "edge", "all"
-"""The key of a condition along the edge of the domain, and the value for the whole of it."""
 _EDGES = ("start", "end")
 # Lengths of the data's box beyond which a place is taken for one in another unit.
 _FARTHEST = 10.0

@@ -20,18 +20,13 @@ from mollifier.problem.shapes import inequalities
 class EdgeTuning:
     """Numbers that steer how the edge is found; lengths are those of the data's box."""
 
-    nodes: int = 301
-    """Nodes a side, between which the edge is sought."""
-    beyond: float = 0.25
-    """How far beyond the data."""
-    halvings: int = 40
-    """Bisections of each link between a node inside and one outside."""
-    places: int = 32
-    """Places of a condition, as even along the edge as the farthest-point rule makes them."""
-    around: float = 0.03
-    """Radius in which a parabola is fitted to the edge, whose normal is taken."""
+    nodes: int = 301  #: Nodes a side, between which the edge is sought.
+    beyond: float = 0.25  #: How far beyond the data.
+    halvings: int = 40  #: Bisections of each link between a node inside and one outside.
+    places: int = 32  #: Places of a condition, as even along the edge as the farthest-point rule makes them.
+    around: float = 0.03  #: Radius in which a parabola is fitted to the edge, whose normal is taken.
+    #: Rms distance from the line fitted there over the length along it, beyond which there is a corner.
     straight: float = 0.2
-    """Rms distance from the line fitted there over the length along it, beyond which there is a corner."""
 
 
 TUNING = EdgeTuning()

@@ -11,8 +11,7 @@ from mollifier.problem.domain import Domain
 from mollifier.problem.settings import Strict
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, StateUnknown, Unknown
 
-ALL = "all"
-"""All coordinates, as the value of `over`."""
+ALL = "all"  #: All coordinates, as the value of `over`.
 
 
 class DataEntry(Strict):

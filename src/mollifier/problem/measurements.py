@@ -12,8 +12,7 @@ from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.mollify.arrays import Array, Mask
 from mollifier.problem.unknowns import FieldUnknown, Unknown
 
-EXACT = 1e-3
-"""Share of the measurements' rms below which no standard error is taken."""
+EXACT = 1e-3  #: Share of the measurements' rms below which no standard error is taken.
 
 # Share of the domain's length that a measurement may lie beyond the data, and standard errors beyond a bound.
 _BEYOND, _MOST = 0.05, 4.0

@@ -25,20 +25,17 @@ from mollifier.problem.labels import labels
 class RegionTuning:
     """Numbers that steer how the measured region is found."""
 
+    #: Distinct places in space from which a region is sought: fewer do not show its shape.
     least_places: int = 100
-    """Distinct places in space from which a region is sought: fewer do not show its shape."""
-    probes: int = 4000
-    """Places of the box at which the distance to the nearest sample is taken."""
+    probes: int = 4000  #: Places of the box at which the distance to the nearest sample is taken.
+    #: Quantiles of that distance; their ratio shows the dimension of the sampling.
     quantiles: tuple[float, float] = (0.10, 0.25)
-    """Quantiles of that distance; their ratio shows the dimension of the sampling."""
+    #: Expected number of samples in the part of the ball that a corner of the box leaves.
     in_corner: float = 7.0
-    """Expected number of samples in the part of the ball that a corner of the box leaves."""
-    features: float = 0.25
-    """Least radius of the ball, in the shortest feature of the fields."""
+    features: float = 0.25  #: Least radius of the ball, in the shortest feature of the fields.
+    #: Centres of balls along each of two coordinates, and of three or more.
     centres: tuple[int, int] = (121, 41)
-    """Centres of balls along each of two coordinates, and of three or more."""
-    least_share: float = 0.01
-    """Share of the nodes up to which none is left out."""
+    least_share: float = 0.01  #: Share of the nodes up to which none is left out.
 
 
 TUNING = RegionTuning()

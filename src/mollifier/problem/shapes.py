@@ -28,8 +28,7 @@ from mollifier.errors import ConfigurationError, EquationError
 from mollifier.io.files import require_file
 from mollifier.mollify.arrays import Array, Mask
 
-IMAGES = (".tif", ".tiff")
-"""Suffixes of images."""
+IMAGES = (".tif", ".tiff")  #: Suffixes of images.
 _COMPARED = re.compile(r"<=?|>=?")
 
 

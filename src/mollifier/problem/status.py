@@ -20,6 +20,7 @@ StatusName = Literal[
     "non-finite loss",
 ]
 
+#: What each end means for the reader.
 MEANINGS: Mapping[StatusName, str] = {
     "converged": "The run reached its tolerance, and no test contradicts the answer.",
     "undetermined": "The data leave an unknown open, or are too coarse to tell; its value means nothing.",
@@ -30,13 +31,11 @@ MEANINGS: Mapping[StatusName, str] = {
     "interrupted": "A signal ended the run; what was found is saved, and `--resume` continues.",
     "non-finite loss": "The loss became infinite or undefined; there is no answer.",
 }
-"""What each end means for the reader."""
 
-NO_ANSWER: tuple[StatusName, ...] = ("undetermined", "non-finite loss")
-"""Ends whose values answer nothing."""
+NO_ANSWER: tuple[StatusName, ...] = ("undetermined", "non-finite loss")  #: Ends whose values answer nothing.
 
+#: Ends at a minimum of the loss, where its curvature gives standard errors.
 SETTLED: tuple[StatusName, ...] = ("converged", "misfit")
-"""Ends at a minimum of the loss, where its curvature gives standard errors."""
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,10 @@ from mollifier.data.observations import Observations
 from mollifier.data.values import EXTENTS, holdable
 from mollifier.errors import ConfigurationError, check_known
 
-PRIORS = ("auto", "h1", "h2", "tv")
-"""Available priors of an unknown field."""
+PRIORS = ("auto", "h1", "h2", "tv")  #: Available priors of an unknown field.
 
+#: Ways in which an unknown field may be monotone -> the sign of its slope.
 MONOTONE = {None: 0, "increasing": 1, "decreasing": -1}
-"""Ways in which an unknown field may be monotone -> the sign of its slope."""
 
 
 class _Checked:
@@ -272,8 +271,7 @@ def is_number(value: Any) -> bool:
 
 Unknown = ScalarUnknown | FieldUnknown
 
-Bounded = Unknown | StateUnknown
-"""All that may have bounds and an initial value."""
+Bounded = Unknown | StateUnknown  #: All that may have bounds and an initial value.
 
 
 def _observed(measurements: Any) -> Observations | None:

@@ -23,8 +23,8 @@ from mollifier.mollify.arrays import Array
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 
+#: Called with how many repeats are done, how many there are, and what they are.
 Follow = Callable[[int, int, str], None]
-"""Called with how many repeats are done, how many there are, and what they are."""
 
 # Fewest answers that give a standard deviation.
 FEWEST = 3

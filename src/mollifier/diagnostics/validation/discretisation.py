@@ -26,10 +26,9 @@ from mollifier.mollify.grid import Grid
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.unknowns import value_axis
 
+#: What is given at the inner nodes, from the environment: the place of evolution, and states for laws.
 Given = Callable[[Mapping[str, Any]], Any]
-"""What is given at the inner nodes, from the environment: the place of evolution, and states for laws."""
-Part = tuple[str, int]
-"""A field and its order of differentiation along the coordinate of evolution."""
+Part = tuple[str, int]  #: A field and its order of differentiation along the coordinate of evolution.
 
 
 def on_nodes(array: xr.DataArray, grid: Grid) -> Array:

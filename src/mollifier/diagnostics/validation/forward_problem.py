@@ -19,8 +19,8 @@ from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.unknowns import value_axis
 
+#: The coordinate that ordinary differential equations are given, along which nothing varies.
 UNIFORM = "uniform"
-"""The coordinate that ordinary differential equations are given, along which nothing varies."""
 # Most nodes at a time, by the number of coordinates, and most values of a solution.
 _MOST_NODES = {1: 801, 2: 6_000, 3: 12_000}
 _MOST_NUMBERS = 4_000_000

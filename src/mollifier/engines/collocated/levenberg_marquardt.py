@@ -25,9 +25,9 @@ from mollifier.mollify.arrays import Array
 from mollifier.nn.layers import trained
 from mollifier.nn.random_features import RandomFeatures
 
+#: Values (channels, nodes) of every block, and the equation's weight -> rows, with k changes of their
+#: residuals as values, (m, k).
 Changed = Callable[[list[Array], float], Iterable[Residuals]]
-"""Values (channels, nodes) of every block, and the equation's weight -> rows, with k changes of their
-residuals as values, (m, k)."""
 
 
 class System(Protocol):

@@ -46,8 +46,8 @@ class Fields:
 # Most cells of a radius over which values are extrapolated; a wider kernel smooths values that alternate.
 _EXTRAPOLATED = 4.5
 
+#: Makes the module (n, d) -> (n, channels), on coordinates scaled to [-1, 1], that represents fields.
 Maker = Callable[[Fields], nn.Module]
-"""Makes the module (n, d) -> (n, channels), on coordinates scaled to [-1, 1], that represents fields."""
 
 
 class Model(nn.Module):

@@ -6,9 +6,9 @@ from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
 
+#: Rms residual from which a condition is not met: of an exact one over the rms of its terms, of one with a
+#: standard error over that.
 EXACT, NOISY = 0.05, 3.0
-"""Rms residual from which a condition is not met: of an exact one over the rms of its terms, of one with a
-standard error over that."""
 
 
 def conditions_met(problem: InverseProblem, solution: Solution) -> Status | None:

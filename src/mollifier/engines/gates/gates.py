@@ -23,6 +23,7 @@ from mollifier.problem.status import Status
 
 Gate = Callable[[InverseProblem, Solution], Status | None]
 
+#: In order: the first that objects gives the status; if none does, their notes are added to it.
 GATES: Sequence[Gate] = (
     damaged,
     edges_blurred,
@@ -34,10 +35,8 @@ GATES: Sequence[Gate] = (
     sampled_finely,
     resolved_between_sensors,
 )
-"""In order: the first that objects gives the status; if none does, their notes are added to it."""
 
-CAUSES = GATES[:2]
-"""What may be the cause of a status that is not `converged`."""
+CAUSES = GATES[:2]  #: What may be the cause of a status that is not `converged`.
 
 
 def gated(problem: InverseProblem, solution: Solution, gates: Sequence[Gate] | None = None) -> Status:

@@ -9,11 +9,9 @@ from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
 
-LEVEL = 1e-3
-"""Probability of a false alarm, shared by the fields."""
+LEVEL = 1e-3  #: Probability of a false alarm, shared by the fields.
 
-FEWEST = 3
-"""Held-out samples of a field below which they are not judged."""
+FEWEST = 3  #: Held-out samples of a field below which they are not judged.
 
 
 def held_out_misfit(problem: InverseProblem, solution: Solution) -> Status | None:

@@ -11,8 +11,8 @@ from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
 
+#: Samples below which the size of the errors is not judged, and errors over noise that are noted.
 FEWEST, MORE = 20, 1.5
-"""Samples below which the size of the errors is not judged, and errors over noise that are noted."""
 
 
 def noise_as_assumed(problem: InverseProblem, solution: Solution) -> Status | None:

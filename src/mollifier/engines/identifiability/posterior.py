@@ -12,8 +12,8 @@ from mollifier.engines.identifiability.structure import Terms
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.orders import Derivative
 
+#: Prior standard deviation of a number, in units of the size at which its term balances the others.
 WIDE = 30.0
-"""Prior standard deviation of a number, in units of the size at which its term balances the others."""
 
 _ROUNDS = 3
 # Standard deviations of a mean of squares by which information has to exceed the noise's.

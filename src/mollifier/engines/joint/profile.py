@@ -18,8 +18,8 @@ from mollifier.problem.estimate import Estimate
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import StatusName
 
+#: Ends of a solve after which no other follows.
 CUT_SHORT: tuple[StatusName, ...] = ("interrupted", "time limit")
-"""Ends of a solve after which no other follows."""
 
 
 @dataclass

@@ -11,11 +11,9 @@ import scipy.linalg as sl
 
 from mollifier.mollify.arrays import Array
 
-JITTER = 1e-10
-"""Ridge against rounding errors, as a share of a matrix's mean diagonal."""
+JITTER = 1e-10  #: Ridge against rounding errors, as a share of a matrix's mean diagonal.
 
-SINGULAR = 1e-11
-"""Eigenvalues of a scaled matrix below which they count as zero."""
+SINGULAR = 1e-11  #: Eigenvalues of a scaled matrix below which they count as zero.
 
 
 def inverted(matrix: Array) -> Array:

@@ -21,8 +21,8 @@ from mollifier.mollify.arrays import Array
 from mollifier.mollify.matrices import rows_matrix
 from mollifier.nn.layers import count, trained
 
+#: What rows depend on: weights of a block or of one channel, a raw scalar or a field's noise by its name.
 Key = int | str | tuple[int, int]
-"""What rows depend on: weights of a block or of one channel, a raw scalar or a field's noise by its name."""
 
 # Nodes whose network is differentiated at a time.
 _NODES = 32_768

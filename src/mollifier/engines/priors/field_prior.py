@@ -31,8 +31,7 @@ _LEAST_RATIO = 1e-11
 # Mean squared gradient, over the field's mean square, below which a field is flat.
 _FLAT_FIELD = 1e-20
 
-EDGES = "edges"
-"""What the prior "auto" is where the evidence is for levels with edges between them."""
+EDGES = "edges"  #: What the prior "auto" is where the evidence is for levels with edges between them.
 
 
 class Form:

@@ -19,8 +19,7 @@ import numpy as np
 
 from mollifier.mollify.arrays import Array
 
-SEMINORMS = {"h1": 1, "h2": 2}
-"""Order of the derivatives in the priors that have one term alone."""
+SEMINORMS = {"h1": 1, "h2": 2}  #: Order of the derivatives in the priors that have one term alone.
 
 
 def matern_weights(order: int, length: float) -> Array:

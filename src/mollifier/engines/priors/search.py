@@ -13,11 +13,9 @@ from mollifier.engines.priors.tuning import PriorTuning
 
 Choices = Mapping[str, Choice]
 
-_WORST = 1e30
-"""In place of minus the logarithm of an evidence of zero, of which differences can be taken."""
+_WORST = 1e30  #: In place of minus the logarithm of an evidence of zero, of which differences can be taken.
 
-_MOST_PARABOLAS = 20
-"""Most places that `minimise` looks at beside its grid."""
+_MOST_PARABOLAS = 20  #: Most places that `minimise` looks at beside its grid.
 
 
 @dataclass(frozen=True, eq=False)

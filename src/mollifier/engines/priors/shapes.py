@@ -87,5 +87,5 @@ class Shapes:
                 yield Shape(self.orders[a], self.lengths[b])
 
 
+#: The one shape of values that have no neighbours, as of experiments: normal about their common mean.
 EXCHANGEABLE = Shapes((0,), (np.inf,))
-"""The one shape of values that have no neighbours, as of experiments: normal about their common mean."""

@@ -17,11 +17,10 @@ from mollifier.mollify.arrays import Array, Index
 from mollifier.mollify.grid import Axis
 from mollifier.mollify.kernels import BSpline, Kernel, Polynomial
 
-Pairs = tuple[Index, Index]
-"""Indices i and j of pairs, each of shape (pairs,)."""
+Pairs = tuple[Index, Index]  #: Indices i and j of pairs, each of shape (pairs,).
 
+#: Both ends of an axis; None where test functions vanish with all derivatives.
 Ends = tuple[End | None, End | None]
-"""Both ends of an axis; None where test functions vanish with all derivatives."""
 
 # Of sizes that may be zero.
 _TINY = 1e-300

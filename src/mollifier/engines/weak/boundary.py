@@ -35,15 +35,13 @@ class Trace(NamedTuple):
     """A derivative of test functions at an end of an axis, in place of an integral along it."""
 
     order: int
-    end: int
-    """0 for the start, 1 for the end."""
+    end: int  #: 0 for the start, 1 for the end.
 
 
+#: Order of the test function's derivative along each coordinate, or its trace.
 Orders = tuple[int | Trace, ...]
-"""Order of the test function's derivative along each coordinate, or its trace."""
 
-Terms = Mapping[tuple[int, Orders], sympy.Expr]
-"""Integrands by equation and orders."""
+Terms = Mapping[tuple[int, Orders], sympy.Expr]  #: Integrands by equation and orders.
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,7 @@ class Held:
     solved: Mapping[sympy.Symbol, sympy.Expr]
 
 
-Boundary = Mapping[tuple[str, int], Held]
-"""Coordinate and end -> its conditions."""
+Boundary = Mapping[tuple[str, int], Held]  #: Coordinate and end -> its conditions.
 
 NO_CONDITIONS: Boundary = {}
 

@@ -45,8 +45,7 @@ from mollifier.errors import EquationError, MollifierError
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
 
-VARIANCE = "variance of {}"
-"""Symbol of the noise variance of a field."""
+VARIANCE = "variance of {}"  #: Symbol of the noise variance of a field.
 
 
 @dataclass(frozen=True)
@@ -283,8 +282,8 @@ def is_weak(system: EquationSystem) -> bool:
     return True
 
 
+#: Coordinate and end -> what conditions give there.
 Solved = Mapping[tuple[str, int], Mapping[sympy.Symbol, sympy.Expr]]
-"""Coordinate and end -> what conditions give there."""
 
 
 def _integrands(equation: Equation, algebra: Algebra, given: Solved) -> dict[Orders, sympy.Expr]:

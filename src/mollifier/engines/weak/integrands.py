@@ -18,8 +18,7 @@ from mollifier.mollify.arrays import Array
 
 Env = Mapping[str, Array]
 
-AT_SMOOTHED = ("known noise", "gain")
-"""Kinds that are evaluated at smoothed fields."""
+AT_SMOOTHED = ("known noise", "gain")  #: Kinds that are evaluated at smoothed fields.
 
 
 class Integrands:

@@ -14,8 +14,7 @@ from mollifier.engines.progress import Progress
 from mollifier.errors import MollifierError
 from mollifier.io.executors import cluster, run_tasks
 
-Follow = Callable[[int, int], None]
-"""Called with how many blocks are done, and how many there are."""
+Follow = Callable[[int, int], None]  #: Called with how many blocks are done, and how many there are.
 
 
 class Pace:

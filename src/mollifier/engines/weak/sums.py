@@ -25,8 +25,7 @@ from mollifier.engines.weak.testspace import Part, SeparableFunction, Spaces, Te
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.orders import Derivative
 
-Values = dict[tuple, Array]
-"""Integrands by key."""
+Values = dict[tuple, Array]  #: Integrands by key.
 
 
 class WeakRows(NamedTuple):

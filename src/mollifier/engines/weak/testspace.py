@@ -22,10 +22,9 @@ from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 from mollifier.mollify.arrays import Array, Index, Mask
 from mollifier.mollify.grid import Grid
 
-Part = tuple[Array, Orders, Orders]
-"""An array on the grid, and two derivatives of test functions."""
+Part = tuple[Array, Orders, Orders]  #: An array on the grid, and two derivatives of test functions.
+#: Axis, two orders and whether to sum over the nodes -> products of weights, (pairs, nodes) or (pairs, 1).
 Between = Callable[[int, tuple[Any, Any], bool], Array]
-"""Axis, two orders and whether to sum over the nodes -> products of weights, (pairs, nodes) or (pairs, 1)."""
 
 _TINY = 1e-300
 # Rows of the smallest block of a covariance.

@@ -216,5 +216,4 @@ class WeakTuning:
     most_samples: int = 200_000
 
 
-DEFAULT = WeakTuning()
-"""The defaults."""
+DEFAULT = WeakTuning()  #: The defaults.

@@ -13,6 +13,7 @@ from mollifier.mollify.grid import Grid
 from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation.base import Derivatives, Observed
 
+#: Name -> class, whose constructor takes grid, orders and observed as `Derivatives`, then its options.
 BACKENDS: Registry[type[Derivatives]] = Registry(
     "derivative backend",
     {
@@ -21,7 +22,6 @@ BACKENDS: Registry[type[Derivatives]] = Registry(
         "taylor": "mollifier.nn.differentiation.taylor:Taylor",
     },
 )
-"""Name -> class, whose constructor takes grid, orders and observed as `Derivatives`, then its options."""
 
 
 def make(
