@@ -12,22 +12,15 @@ import mollifier as mf
 from engine_problems import heat, heat_values, noisy
 from mollifier.cli.app import app
 from mollifier.data.observations import Observations
-from mollifier.diagnostics.validation import solvers
-from mollifier.diagnostics.validation.forward import forward
-from mollifier.diagnostics.validation.forward_problem import (
-    ForwardProblem,
-    NoForwardSolutionError,
-    evolution_of,
-    system_of,
-)
 from mollifier.diagnostics.validation.validate import validate
+from mollifier.engines.complete import complete
 from mollifier.errors import ConfigurationError, DataError
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
+from validated_solutions import decaying, drifting, exact_solution, narrow
 
 
 def gridded(function, noise, seed, nx=50, nt=40, periodic=False):
@@ -38,174 +31,8 @@ def gridded(function, noise, seed, nx=50, nt=40, periodic=False):
     return Observations.from_dataset(dataset, noise={"u": noise})
 
 
-def decaying(x, t):
-    return heat_values(x, t) * np.exp(-t)
-
-
-def growing(x, t):
-    return heat_values(x, t) * np.exp(2 * t)
-
-
-def drifting(x, t):
-    """u_t = -0.5 u_x + 0.01 u_xx, periodic."""
-    s, d = 2 * np.pi * (x - 0.5 * t), 4 * np.pi**2 * 0.01 * t
-    return np.exp(-d) * np.sin(s) + 0.5 * np.exp(-4 * d) * np.cos(2 * s)
-
-
 def numbers(*names):
     return {n: ScalarUnknown() for n in names}
-
-
-def exact_solution(
-    state, estimates, equation, dims=("x", "t"), known=None, fields=(), noise=0.01, n=400, **axes
-):
-    """A solution that holds the truth on a grid, and measurements of it at random points."""
-    coords = {d: axes.get(d, np.linspace(0, 1, 33)) for d in dims}
-    mesh = np.meshgrid(*coords.values(), indexing="ij")
-    variables = {f: (dims, s(*mesh)) for f, s in state.items()}
-    variables |= {f: (dims, np.broadcast_to(k(*mesh), mesh[0].shape)) for f, k in dict(fields).items()}
-    variables |= {f: (dims, k(*mesh), {"role": "known"}) for f, k in (known or {}).items()}
-    rng = np.random.default_rng(0)
-    points = {d: x[0] + (x[-1] - x[0]) * rng.random(n) for d, x in coords.items()}
-    fit = xr.Dataset()
-    for f, s in state.items():
-        exact = s(*points.values())
-        fit[f] = ("observation", exact + noise * rng.standard_normal(n))
-        fit[f"{f}_sd"], fit[f"{f}_fitted"] = ("observation", np.full(n, noise)), ("observation", exact)
-        fit[f"{f}_held_out"] = ("observation", np.arange(n) % 10 == 0)
-    unknowns = [*estimates, *dict(fields)]
-    return Solution(
-        Status("converged"),
-        {n: Estimate(n, v) for n, v in estimates.items()},
-        xr.Dataset(variables, coords),
-        fit.assign_coords({d: ("observation", p) for d, p in points.items()}),
-        xr.Dataset({"loss": ("step", [])}),
-        {"equation": [equation], "fields": list(state), "unknowns": unknowns, "constants": {}},
-    )
-
-
-PAIRS = {
-    "diffusion": ("u_t = D*u_xx", {"u": heat_values}, {"D": 0.1}, {}),
-    "a wave": (
-        "u_tt = c*u_xx",
-        {"u": lambda x, t: np.sin(3 * x) * np.cos(6 * t) + np.cos(2 * x - 4 * t)},
-        {"c": 4.0},
-        {"x": np.linspace(0, 1, 65), "t": np.linspace(0, 1, 65)},
-    ),
-    "a soliton": (
-        "u_t = -a*u*u_x - b*u_xxx",
-        {"u": lambda x, t: 3 * 4 / np.cosh(x - 4 * t - 3) ** 2},
-        {"a": 1.0, "b": 1.0},
-        {"x": np.linspace(0, 10, 101)},
-    ),
-    "a rotation": (
-        "u_t = a*v; v_t = -b*u",
-        {
-            "u": lambda x, t: np.sqrt(2) * np.sin(np.sqrt(2) * t + x),
-            "v": lambda x, t: np.cos(np.sqrt(2) * t + x),
-        },
-        {"a": 2.0, "b": 1.0},
-        {},
-    ),
-    "growth": ("u_t = D*u_xx + r*u", {"u": growing}, {"D": 0.1, "r": 2.0}, {}),
-    "no time": (
-        "0 = D*u_xx + D*u_yy + u^2 - s",
-        {"u": lambda x, y: np.sin(2 * x) * np.exp(y)},
-        {"D": 0.5},
-        {
-            "dims": ("x", "y"),
-            "known": {
-                "s": lambda x, y: -1.5 * np.sin(2 * x) * np.exp(y) + np.sin(2 * x) ** 2 * np.exp(2 * y)
-            },
-        },
-    ),
-    "marched along x": ("u_x = -c*u", {"u": lambda x: np.exp(-2 * x)}, {"c": 2.0}, {"dims": ("x",)}),
-    "an unknown field": (
-        "u_t = dx(k*u_x) + s",
-        {"u": lambda x, t: np.exp(-t) * np.sin(3 * x)},
-        {},
-        {
-            "fields": {"k": lambda x, t: 0.2 + 0.1 * x},
-            "known": {
-                "s": lambda x, t: (
-                    np.exp(-t)
-                    * (-np.sin(3 * x) - (0.3 * np.cos(3 * x) - 9 * (0.2 + 0.1 * x) * np.sin(3 * x)))
-                )
-            },
-        },
-    ),
-}
-
-
-SLOW = ("a wave", "a soliton", "growth", "a rotation", "an unknown field")  # the last by a test below too
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in PAIRS])
-def test_the_forward_solution_is_the_exact_one(name):
-    """And with one number or field off by a tenth, it is not."""
-    equation, state, estimates, rest = PAIRS[name]
-    right = exact_solution(state, estimates, equation, noise=1e-3, **rest)
-    found = validate(right)
-    assert found.status == "holds", found
-    first = next(iter(state))
-    exact = state[first](*np.meshgrid(*(found.forward[d] for d in right.dataset.dims), indexing="ij"))
-    gap = found.forward[first].transpose(*right.dataset.dims).values - exact
-    assert np.abs(gap).max() < 2e-3 * np.abs(exact).max()
-    if estimates:
-        worse = {n: Estimate(n, e.value * 1.1) for n, e in right.estimates.items()}
-        wrong = replace(right, estimates=worse)
-    else:
-        wrong = replace(right, dataset=right.dataset.assign(k=right.dataset["k"] * 1.1))
-    assert validate(wrong).status != "holds"
-
-
-def test_large_grids_are_solved_by_explicit_steps(monkeypatch):
-    """Where they are stable in few steps, with the same solution; a stiff equation stays implicit."""
-    methods, original = [], solvers.solve_ivp
-
-    def watched(*args, **options):
-        methods.append(options["method"])
-        return original(*args, **options)
-
-    monkeypatch.setattr(solvers, "solve_ivp", watched)
-    equation, state, estimates, _ = PAIRS["diffusion"]
-    right = exact_solution(state, estimates, equation, noise=1e-3)
-    implicit = validate(right).forward["u"]
-    monkeypatch.setattr(solvers, "_LARGE", 10)
-    explicit = validate(right).forward["u"]
-    stiff = replace(right, estimates={"D": Estimate("D", 10.0)})
-    assert validate(stiff).status != "holds"
-    assert set(methods[:2]) == {"Radau"}
-    assert "RK45" in methods
-    assert methods[-1] == "Radau"
-    np.testing.assert_allclose(explicit, implicit, atol=1e-4)
-
-
-@pytest.mark.parametrize(("resolved", "status"), [(True, "refuted"), (False, "doubtful")])
-def test_a_grid_that_is_hardly_resolved_refutes_nothing(monkeypatch, resolved, status):
-    right = exact_solution({"u": heat_values}, {"D": 0.1}, "u_t = D*u_xx", noise=1e-3)
-    away = replace(forward(right, system_of(right, None)), shifts={"D": 80.0}, resolved=resolved)
-    monkeypatch.setattr("mollifier.diagnostics.validation.validate.forward", lambda *_: away)
-    found = validate(right)
-    assert found.status == status
-    (said,) = [r for r in found.reasons if "'D' 80 of its standard errors" in r]
-    assert said.endswith("(or the grid of the forward solution is too coarse)") == (not resolved)
-
-
-@pytest.mark.parametrize(("affordable", "resolved"), [(True, True), (False, False)])
-def test_a_grid_is_resolved_where_a_finer_one_changes_little(monkeypatch, affordable, resolved):
-    right = exact_solution({"u": heat_values}, {"D": 0.1}, "u_t = D*u_xx", noise=1e-3)
-    if not affordable:
-        monkeypatch.setattr(ForwardProblem, "affordable", lambda *_: False)
-    assert forward(right, system_of(right, None)).resolved == resolved
-
-
-def test_an_equation_that_lets_errors_grow_is_started_anew():
-    state = {"u": lambda x, t: heat_values(x, t) * np.exp(10 * t)}
-    found = validate(exact_solution(state, {"D": 0.1, "r": 10.0}, "u_t = D*u_xx + r*u"))
-    assert any("restarted" in n for n in found.notes), found
-    quiet = validate(exact_solution({"u": heat_values}, {"D": 0.1}, "u_t = D*u_xx"))
-    assert not any("restarted" in n for n in quiet.notes)
 
 
 RIGHT = {
@@ -220,11 +47,6 @@ EARLY = {
     "training": {"warmup_steps": 100, "steps": 3},
     "collocation": {"max_nodes": 400},
 }
-
-
-def narrow(x, t):
-    """u_t = 0.01 u_xx, with a short wave."""
-    return np.exp(-0.01 * (6 * np.pi) ** 2 * t) * np.sin(6 * np.pi * x) + np.exp(-0.04 * t) * np.cos(2 * x)
 
 
 WRONG = {
@@ -304,12 +126,6 @@ def test_what_cannot_be_solved_forward_is_doubtful(answer):
     assert "give the problem" in " ".join(unread.reasons)
 
 
-def test_equations_that_do_not_fit_are_named():
-    one = exact_solution({"u": heat_values}, {"D": 0.1}, "u_t = D*u_xx; u_tt = u_xx")
-    with pytest.raises(NoForwardSolutionError, match="2 equations were given for 1 fields"):
-        evolution_of(system_of(one, None))
-
-
 def test_further_measurements_are_used(answer):
     fresh = gridded(decaying, 0.05, 99, 25, 19)
     found = mf.validate(answer, held_out=fresh)
@@ -343,8 +159,6 @@ def test_known_coefficients_and_periods_are_kept():
         units={"s": "K/s"},
         periodic={"x": 1.0},
     )
-    from mollifier.engines.complete import complete
-
     problem = InverseProblem("u_t = D*u_xx + s", data, numbers("D"))
     blank = exact_solution({"u": heat_values}, {"D": 0.1}, "u_t = D*u_xx + s")
     full = complete(problem, blank)

@@ -5,6 +5,7 @@ import pytest
 
 import mollifier as mf
 from engine_problems import heat_values, small
+from validated_solutions import decaying, drifting, narrow
 
 SETTINGS = {"joint": {}, "network": small(network={"width": 16}, collocation={"max_nodes": 600})}
 
@@ -15,22 +16,6 @@ def scattered(function, noise, seed, n=500, periodic=False):
     u = function(x, t) + noise * rng.standard_normal(n)
     wraps = {"x": 1.0} if periodic else None
     return mf.Observations({"u": u}, {"x": x, "t": t}, noise={"u": np.full(n, noise)}, periodic=wraps)
-
-
-def decaying(x, t):
-    """u_t = 0.1 u_xx - u."""
-    return heat_values(x, t) * np.exp(-t)
-
-
-def drifting(x, t):
-    """u_t = -0.5 u_x + 0.01 u_xx, periodic."""
-    s, d = 2 * np.pi * (x - 0.5 * t), 4 * np.pi**2 * 0.01 * t
-    return np.exp(-d) * np.sin(s) + 0.5 * np.exp(-4 * d) * np.cos(2 * s)
-
-
-def narrow(x, t):
-    """u_t = 0.01 u_xx, with a short wave."""
-    return np.exp(-0.01 * (6 * np.pi) ** 2 * t) * np.sin(6 * np.pi * x) + np.exp(-0.04 * t) * np.cos(2 * x)
 
 
 # Field, noise, whether x is said to wrap, equation, its unknowns, engine and what is changed in its settings.
