@@ -89,7 +89,9 @@ def test_twenty_three_of_twenty_four_questions_are_judged_right():
 )
 def test_the_reason_is_named(name, words):
     (question,) = [q for q in QUESTIONS if q.case.name == name]
-    assert words in errors(check(question.case.problem()))
+    found = check(question.case.problem())
+    assert words in errors(found)
+    assert found.advice
 
 
 def wave():

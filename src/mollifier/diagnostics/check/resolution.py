@@ -9,7 +9,7 @@ import numpy as np
 
 from mollifier.diagnostics.check.findings import Finding, about
 from mollifier.engines.choose import choose
-from mollifier.engines.gates.alias import sampled_finely, short_waves
+from mollifier.engines.gates.alias import possible_aliases, short_waves
 from mollifier.engines.registry import ENGINES
 from mollifier.errors import GridError
 from mollifier.mollify.grid import Axis
@@ -139,9 +139,9 @@ def of_fronts(
 def of_waves(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Finding]:
     """Waves of so few nodes that they may be aliases of shorter ones."""
     numbers["short_waves"] = short_waves(problem)
-    status = sampled_finely(problem)
-    if status is not None:
-        yield error(f"{status.message}.")
+    found = possible_aliases(problem)
+    if found is not None:
+        yield error(*found)
 
 
 def shortest_wave(kernel: Kernel, radius: float) -> float:

@@ -49,16 +49,21 @@ DEFAULT = AliasTuning()
 def sampled_finely(problem: InverseProblem, solution: Solution | None = None) -> Status | None:
     """`undetermined` where much of a field is in short waves along an axis of its derivatives."""
     del solution
+    found = possible_aliases(problem)
+    return Status("undetermined", f"{found[0]} {found[1].rstrip('.')}") if found else None
+
+
+def possible_aliases(problem: InverseProblem) -> tuple[str, str] | None:
+    """Which field is in short waves, along which axis, and what to change; None where no field is."""
     for f, shares in short_waves(problem).items():
         for c, share in shares.items():
             few = problem.data.part.dataset.sizes[c] < DEFAULT.fewest
             if share > (DEFAULT.short_of_few if few else DEFAULT.short):
-                return Status(
-                    "undetermined",
+                return (
                     f"{100 * share:.0f} % of the variance of {f} along {c} are in waves of fewer than "
                     f"{DEFAULT.per_wave} nodes: they cannot be distinguished from aliases of shorter and "
-                    f"faster ones. Measure at closer values of {c}, or smooth {f} along it before it is "
-                    "sampled",
+                    "faster ones.",
+                    f"Measure at closer values of {c}, or smooth {f} along it before it is sampled.",
                 )
     return None
 
