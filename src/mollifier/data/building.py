@@ -36,8 +36,7 @@ class Roles:
     variables: Sequence[str] | None = None
     coordinates: Sequence[str] | None = None
     replicates: Sequence[str] | None = None
-    #: Arrays beside the variables: standard errors, and a mask.
-    errors: Sequence[str] = ()
+    errors: Sequence[str] = ()  #: Arrays beside the variables: standard errors, and a mask.
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ from mollifier.io.memory import physical_memory
 class LazyTuning:
     """Numbers that steer what is read of data in blocks."""
 
-    #: Share of the machine's memory above which a file's arrays stay in the file.
-    share: float = 0.25
+    share: float = 0.25  #: Share of the machine's memory above which a file's arrays stay in the file.
     #: Values of a variable in the overview, and in the contiguous part that its noise is judged by.
     overview: int = 600_000
     part: int = 2**20

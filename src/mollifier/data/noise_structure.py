@@ -46,8 +46,7 @@ Kind = Literal[
 class NoiseTuning:
     """Numbers that steer the tests."""
 
-    #: Level of each test; a solve has about ten, most of them dependent.
-    level: float = 5e-4
+    level: float = 5e-4  #: Level of each test; a solve has about ten, most of them dependent.
     #: Highest order of difference along one axis, and along all of them together.
     order: int = 8
     mixed: int = 4
@@ -61,10 +60,8 @@ class NoiseTuning:
     #: of 320 runs with a third to all of the variance correlated were found.
     spread: float = 0.15
     spread_correlated: float = 0.3
-    #: Standard deviations at which differences are cut.
-    clip: float = 4.0
-    #: Share of the rms below which an effect does not matter.
-    least: float = 3e-4
+    clip: float = 4.0  #: Standard deviations at which differences are cut.
+    least: float = 3e-4  #: Share of the rms below which an effect does not matter.
     #: A structure is grave where it widens the variance of a mean over so many nodes by such a share.
     window: int = 10
     grave: float = 0.44
@@ -72,12 +69,9 @@ class NoiseTuning:
     mistaken: float = 3.0
     #: An order of difference leaves nothing of the field where it leaves so many times what the highest does.
     leaves: float = 1.15
-    #: Share of equal neighbours, along every axis, from which rounding is no noise.
-    equal: float = 0.6
-    #: Excess kurtosis, per value, from which tails are noted.
-    tails: float = 1.0
-    #: Values of a central block that is tested, at most.
-    values: int = 300_000
+    equal: float = 0.6  #: Share of equal neighbours, along every axis, from which rounding is no noise.
+    tails: float = 1.0  #: Excess kurtosis, per value, from which tails are noted.
+    values: int = 300_000  #: Values of a central block that is tested, at most.
     #: Differences whose ranks are compared with those of the level, and values among which a step is sought
     #: first, about.
     ranked: int = 20_000

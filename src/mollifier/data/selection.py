@@ -25,12 +25,9 @@ _FLOOR = 1e-8
 class Samples:
     """The finite values of one variable, one row a sample."""
 
-    #: Names of the d coordinates the variable depends on.
-    coordinates: tuple[str, ...]
-    #: Shape (n, d), in the order of ``coordinates``.
-    points: Array
-    #: Shape (n,).
-    values: Array
+    coordinates: tuple[str, ...]  #: Names of the d coordinates the variable depends on.
+    points: Array  #: Shape (n, d), in the order of ``coordinates``.
+    values: Array  #: Shape (n,).
     #: Absolute standard errors, shape (n,), in the units of the values; given or estimated, always positive.
     sd: Array
 

@@ -12,13 +12,11 @@ import xarray as xr
 class Score:
     """Errors of a field against the truth on the truth's own grid."""
 
-    #: ``|estimate - truth| / |truth|`` in the 2-norm.
-    relative_l2: float
+    relative_l2: float  #: ``|estimate - truth| / |truth|`` in the 2-norm.
     #: The same over points at least a tenth of the domain away from its edges, and over the others.
     interior: float
     boundary: float
-    #: Largest absolute error.
-    largest: float
+    largest: float  #: Largest absolute error.
     #: Pearson's; blind to scale, so never quoted alone. NaN where one of the two does not vary.
     correlation: float
 

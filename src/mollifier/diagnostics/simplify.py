@@ -62,14 +62,10 @@ class ClosedForm:
     #: What it is called, and it itself in the state and the parameters, as an equation takes it.
     name: str
     formula: str
-    #: Fitted to the curve, with standard errors.
-    parameters: Mapping[str, Estimate]
-    #: Chi-square of its distance from the curve.
-    misfit: float
-    #: That chance makes a misfit as large or larger.
-    probability: float
-    #: Schwarz's criterion: of two forms, the one with the lower value has the larger evidence.
-    bic: float
+    parameters: Mapping[str, Estimate]  #: Fitted to the curve, with standard errors.
+    misfit: float  #: Chi-square of its distance from the curve.
+    probability: float  #: That chance makes a misfit as large or larger.
+    bic: float  #: Schwarz's criterion: of two forms, the one with the lower value has the larger evidence.
 
     def __str__(self) -> str:
         numbers = ", ".join(map(str, self.parameters.values()))

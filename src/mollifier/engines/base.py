@@ -27,10 +27,8 @@ NONE: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 class Cost:
     """What a solve takes on one free core, to an order of magnitude."""
 
-    #: Wall clock.
-    seconds: float
-    #: Resident memory.
-    MiB: float
+    seconds: float  #: Wall clock.
+    MiB: float  #: Resident memory.
     #: Seconds that a second fit adds where the first shows that an unknown field has edges.
     edges: float = 0.0
 
@@ -39,16 +37,11 @@ class Cost:
 class Request:
     """One solve."""
 
-    #: The question.
-    problem: InverseProblem
-    #: An instance of the engine's settings model.
-    settings: Any
-    #: Fixes every random number.
-    seed: int = 0
-    #: Called after every step, if the engine has steps.
-    progress: Callable[[Progress], None] | None = None
-    #: Where a checkpoint is kept; nowhere if None.
-    folder: Path | None = None
+    problem: InverseProblem  #: The question.
+    settings: Any  #: An instance of the engine's settings model.
+    seed: int = 0  #: Fixes every random number.
+    progress: Callable[[Progress], None] | None = None  #: Called after every step, if the engine has steps.
+    folder: Path | None = None  #: Where a checkpoint is kept; nowhere if None.
     #: As for `mollifier.engines.solve.solve`; given only to an engine whose `Engine.takes` lists them.
     resume: bool = False
     network: nn.Module | None = None
@@ -61,8 +54,7 @@ class Engine(Protocol):
     A class that inherits from it needs ``name``, ``settings`` and ``solve`` only.
     """
 
-    #: As users write it.
-    name: ClassVar[str]
+    name: ClassVar[str]  #: As users write it.
     #: Pydantic model of the settings that it uses; all others are refused.
     settings: ClassVar[type[BaseModel]]
     #: Which of "resume", "network" and "start" (see `Request`) it uses.
@@ -88,11 +80,5 @@ class Engine(Protocol):
         return None
 
     def solve(self, request: Request) -> Solution:
-        """Solve a problem.
-
-        Raises
-        ------
-        MollifierError
-            If the engine cannot solve it.
-        """
+        """Solve a problem; `MollifierError` if the engine cannot."""
         ...

@@ -39,15 +39,9 @@ def choose(problem: InverseProblem) -> tuple[str, str]:
     """The first registered engine that suits a problem, and the reason in one line.
 
     Dense data on a grid go to the weak engine where the equation has a weak form; other data to the joint
-    engine while nodes can fill the domain; the rest to the network.
+    engine while nodes can fill the domain; the rest to the network. Raises `ConfigurationError` if none suits
+    it.
 
-    Raises
-    ------
-    ConfigurationError
-        If none suits it.
-
-    Examples
-    --------
     >>> import numpy as np
     >>> from mollifier import Observations, ScalarUnknown
     >>> x, t = np.random.default_rng(0).random((2, 300))

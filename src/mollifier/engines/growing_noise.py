@@ -30,14 +30,10 @@ class GrowthTuning:
     #: 45 samples; how often white noise is weighed was not measured.
     level: float = 5e-3
     fewest: int = 30
-    #: Largest over smallest standard error from which weights matter.
-    factor: float = 2.0
-    #: Chance of a correlation of neighbours below which residuals are no noise.
-    white: float = 1e-4
-    #: Share of the rms that a value counts as at least: values near zero are not exact.
-    least: float = 0.05
-    #: Squared residuals are cut at so many times their mean.
-    clip: float = 16.0
+    factor: float = 2.0  #: Largest over smallest standard error from which weights matter.
+    white: float = 1e-4  #: Chance of a correlation of neighbours below which residuals are no noise.
+    least: float = 0.05  #: Share of the rms that a value counts as at least: values near zero are not exact.
+    clip: float = 16.0  #: Squared residuals are cut at so many times their mean.
     #: Times that the weights are found, and their relative change from which once more.
     rounds: int = 3
     change: float = 0.1
@@ -50,10 +46,8 @@ DEFAULT = GrowthTuning()
 class Growth:
     """Standard error of a sample of a value u: the root of floor^2 + (share*u)^2."""
 
-    #: Of a value of zero, in the unit of the field.
-    floor: float
-    #: Of the value.
-    share: float
+    floor: float  #: Of a value of zero, in the unit of the field.
+    share: float  #: Of the value.
 
     def sd(self, level: Array) -> Array:
         """At values (n,)."""

@@ -36,20 +36,12 @@ DEFAULT = LikelihoodTuning()
 def weights(z: Array, kind: Likelihood, least_scale: float, tuning: LikelihoodTuning = DEFAULT) -> Array:
     """Weights (n,) of squared residuals, such that the sum of J'WJ is the information of the estimate.
 
-    The scale of the noise is the median of the residuals; the information is that of an M-estimate,
-    ``n mean(psi')^2 / mean(psi^2)`` (Huber, Robust Statistics, 1981, 6.3).
+    The scale of the noise is the median of the residuals; the information is that of an M-estimate, ``n
+    mean(psi')^2 / mean(psi^2)`` (Huber, Robust Statistics, 1981, 6.3).
 
-    Parameters
-    ----------
-    z
-        Residuals in stated standard errors, shape (n,).
-    kind
-        "student" or "huber".
-    least_scale
-        Of the noise, in stated standard errors.
+    Residuals z (n,) and ``least_scale``, the least of the noise, are in stated standard errors; the kind is
+    "student" or "huber".
 
-    Examples
-    --------
     >>> z = np.append(np.random.default_rng(0).standard_normal(999), 50.0)
     >>> w = weights(z, "student", 0.5)
     >>> bool(0.8 < w.mean() < 1.1), bool(w[-1] < 0.01)

@@ -21,8 +21,7 @@ class Progress:
     #: Elapsed, and expected until the end of the stage at the mean pace.
     seconds: float
     left: float | None
-    #: "loss" and its parts "data", "residual", "prior".
-    losses: Mapping[str, float]
+    losses: Mapping[str, float]  #: "loss" and its parts "data", "residual", "prior".
     #: Current values of the scalar unknowns; empty in the warm-up, which does not use them.
     estimates: Mapping[str, float]
     #: Returns the unknown fields on their grids, when called within the callback.

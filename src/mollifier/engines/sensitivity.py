@@ -17,17 +17,9 @@ def unseen(field: str, rms: float, coordinates: Iterable[str]) -> dict[str, Nois
     """The errors that are asked about, by the names under which ``provenance["sensitivity"]`` has them.
 
     An answer moves by its derivative by the data along each, to first order. Of a number the move has its
-    sign, of a field it is the root mean square. Unknowns that the data do not determine are left out.
+    sign, of a field it is the root mean square. Unknowns that the data do not determine are left out. ``rms``
+    is that of the measured field. Its errors have no drift where none of its coordinates is time.
 
-    Parameters
-    ----------
-    field, rms
-        Name of the measured field, and its root mean square.
-    coordinates
-        Of the field; there is no drift where none is time.
-
-    Examples
-    --------
     >>> list(unseen("u", 2.0, ["x", "t"])), unseen("u", 2.0, ["x"])["offset of u"].sd
     (['offset of u', 'drift of u'], 0.02)
     """

@@ -20,13 +20,7 @@ Place = tuple[str, ...]
 
 
 def plain(settings: Given) -> dict[str, Any]:
-    """What was given, as a mapping.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is no mapping.
-    """
+    """What was given, as a mapping; `ConfigurationError` if it is none."""
     if isinstance(settings, BaseModel):
         return settings.model_dump(exclude_unset=True)
     if not isinstance(settings, Mapping | None):
@@ -40,20 +34,10 @@ def plain(settings: Given) -> dict[str, Any]:
 def settings_for(engine: Engine, settings: Given, why: str = "") -> Any:
     """The settings of an engine, all of which it uses.
 
-    Parameters
-    ----------
-    engine, settings
-        The engine, and what was given: an instance of its model, or a mapping.
-    why
-        Why the engine was chosen, if the user did not name it.
+    They were given as an instance of the engine's model, or as a mapping; ``why`` it was chosen is said if
+    the user did not name it. Raises `ConfigurationError` if a key is unknown, belongs to other engines, or
+    has a wrong value.
 
-    Raises
-    ------
-    ConfigurationError
-        If a key is unknown, belongs to other engines, or has a wrong value.
-
-    Examples
-    --------
     >>> settings_for(ENGINES["joint"], {"training": {"steps": 5}}).training.steps
     5
     >>> settings_for(ENGINES["weak"], {"training": {"steps": 5}})
@@ -80,15 +64,7 @@ def used_by(settings: Given, engines: Sequence[Engine]) -> dict[str, Any]:
 def check_settings(settings: Given, engines: Sequence[Engine]) -> dict[str, Any]:
     """Settings for several engines: refuse what none of them uses, and wrong values.
 
-    Returns
-    -------
-    dict
-        What was given, as a mapping.
-
-    Raises
-    ------
-    ConfigurationError
-        As `settings_for`.
+    Returns what was given, as a mapping. Raises `ConfigurationError` as `settings_for` does.
     """
     given = plain(settings)
     _refuse_unused(given, engines)
@@ -134,10 +110,7 @@ def load_problem(path: str | Path, overrides: Sequence[str] = (), engine: str | 
 def runners(engine: str, start: str | None = None) -> list[Engine]:
     """The engines that may run for a choice of engine and start, either of which may be "auto".
 
-    Raises
-    ------
-    ConfigurationError
-        If there is no such engine or start.
+    Raises `ConfigurationError` if there is no such engine or start.
     """
     check_known([engine], ("auto", *ENGINES), ConfigurationError, f"There is no engine {engine!r}.")
     if start is not None:

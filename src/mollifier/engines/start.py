@@ -28,8 +28,7 @@ class Origin:
     #: What a run that is resumed must have in common with the one interrupted: the name of the engine, or a
     #: digest of the answer.
     mark: str
-    #: Unknown number -> its estimate.
-    estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)  #: Unknown number -> its estimate.
     #: Unknown field, or state -> its values over labelled coordinates. States are all there, or none is.
     fields: Mapping[str, xr.DataArray] = field(default_factory=dict)
     states: Mapping[str, xr.DataArray] = field(default_factory=dict)
@@ -45,27 +44,9 @@ class Origin:
 def origin(problem: InverseProblem, solution: Solution, mark: str, with_states: bool = True) -> Origin:
     """What a solution of a problem gives another run of it to start from; nothing where it is no answer.
 
-    Parameters
-    ----------
-    problem
-        The question of the run that is to start.
-    solution
-        The answer to start from.
-    mark
-        As in `Origin`.
-    with_states
-        Whether its states satisfy the equation, and so are a start.
-
-    Raises
-    ------
-    ConfigurationError
-        If unknowns or coordinates of the answer are not the problem's.
-
-    Warns
-    -----
-    UserWarning
-        If the answer's status is "undetermined" or "non-finite loss", or a value is not finite: it starts
-        nothing.
+    ``mark`` is as in `Origin`; ``with_states`` if the states of the answer satisfy the equation, and so are a
+    start. Raises `ConfigurationError` if unknowns or coordinates of the answer are not the problem's. Warns
+    if its status is "undetermined" or "non-finite loss", or a value is not finite: it starts nothing.
     """
     _check_unknowns(problem, solution)
     _check_coordinates(problem, solution)
@@ -160,17 +141,8 @@ def level_within(unknown: Bounded, distance: float | None = None) -> float:
 def sampled(values: xr.DataArray, points: Mapping[str, Array], periodic: Mapping[str, float]) -> Array:
     """A field at points, linear between its nodes; held constant beyond them, wrapped where periodic.
 
-    Parameters
-    ----------
-    values
-        Over labelled coordinates.
-    points
-        Coordinate -> places, all of shape (n,).
-    periodic
-        Coordinate -> period.
+    Places are (n,) by coordinate, as are the periods.
 
-    Examples
-    --------
     >>> phase = xr.DataArray([0.0, 1.0, 2.0], {"x": [0.0, 1.0, 2.0]}, ("x",))
     >>> sampled(phase, {"x": np.array([0.5, 2.5, 3.0])}, {})
     array([0.5, 2. , 2. ])

@@ -26,10 +26,7 @@ def unit_attrs(unit: str) -> dict[str, str]:
 def value_axes(problem: InverseProblem, states: Mapping[str, Array]) -> list[Axis]:
     """For each field that laws vary over, an axis over the values that its estimate takes.
 
-    Parameters
-    ----------
-    states
-        Estimated fields on a grid; NaN where there are none.
+    Estimated fields are on a grid, NaN where there are none.
     """
     varied = {c for over in problem.laws.values() for c in over}
     ends = {

@@ -28,8 +28,7 @@ class ConservativeTerm:
     #: An expression in state variables and laws of them, which are functions, see `mollifier.equations.laws`;
     #: without derivatives unless ``derivative`` is empty.
     flux: sympy.Expr
-    #: Numbers, unknowns and their derivatives, known data and coordinates.
-    coefficient: sympy.Expr
+    coefficient: sympy.Expr  #: Numbers, unknowns and their derivatives, known data and coordinates.
 
 
 def conservative(residual: sympy.Expr, names: Names) -> list[ConservativeTerm]:

@@ -30,12 +30,10 @@ class Function:
     #: The same on arrays: the name that NumPy and torch share, or a callable of the module and the arguments.
     #: Of a function of many arguments it takes two, and is applied from left to right.
     array: str | Callable[..., Any]
-    #: Where it is defined, for messages.
-    domain: str = "every x"
+    domain: str = "every x"  #: Where it is defined, for messages.
     #: Of a function of one argument, on SymPy expressions; None where fluxes do not need it.
     antiderivative: Callable[[Any], Any] | None = None
-    #: Whether it takes two arguments or more, rather than one.
-    many: bool = False
+    many: bool = False  #: Whether it takes two arguments or more, rather than one.
 
     def on_arrays(self, module: Any, *args: Any) -> Any:
         """Value on arrays of one module, `numpy` or `torch`, in the shape that they broadcast to."""

@@ -75,8 +75,7 @@ class Names:
     'u_tx'
     """
 
-    #: Names of the coordinates.
-    coordinates: tuple[str, ...]
+    coordinates: tuple[str, ...]  #: Names of the coordinates.
     #: State variable -> the coordinates it depends on (usually all).
     fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     #: Unknown -> the coordinates it varies over, ``()`` for a scalar. Unknown fields may be differentiated. A
@@ -84,8 +83,7 @@ class Names:
     unknowns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     #: Known data -> its coordinates, ``()`` for a constant. Known fields are not differentiated.
     known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    #: Numbers, put in place of their names.
-    constants: Mapping[str, float] = field(default_factory=dict)
+    constants: Mapping[str, float] = field(default_factory=dict)  #: Numbers, put in place of their names.
     #: The time coordinate; by default as `time_coordinate` finds it. ``""`` for none. The
     #: other coordinates are spatial: ``lap``, ``grad`` and ``div`` act over them.
     time: str | None = None
@@ -98,8 +96,7 @@ class Names:
     units: Mapping[str, str] = field(default_factory=dict)
     #: Coordinate -> component of the unit vector along which ``dn(u)`` is the derivative.
     normal: Mapping[str, float] = field(default_factory=dict)
-    #: The lengths of steps along the spatial coordinates.
-    geometry: Geometry = field(init=False, repr=False)
+    geometry: Geometry = field(init=False, repr=False)  #: The lengths of steps along the spatial coordinates.
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "coordinates", tuple(self.coordinates))

@@ -44,17 +44,14 @@ class Equation:
     array([-0., -1., -2.])
     """
 
-    #: The equation as it was given.
-    text: str
+    text: str  #: The equation as it was given.
     #: Left minus right side, in plain SymPy symbols with canonical names (``u_xx``, ``k_x``, ``x``, ``s``),
     #: every operator carried out by the product rule.
     residual: sympy.Expr
-    #: What the names mean.
-    names: Names
+    names: Names  #: What the names mean.
     #: Coordinate -> the place to which the equation is restricted; empty where it holds everywhere.
     at: Mapping[str, float] = field(default_factory=dict)
-    #: Standard error of the equation in its own unit; 0 where it holds exactly.
-    noise: float = 0.0
+    noise: float = 0.0  #: Standard error of the equation in its own unit; 0 where it holds exactly.
     #: What the residual holds at an edge of unknown place only, times derivatives of jumps (`Crossing`).
     crossing: sympy.Expr = sympy.S.Zero
 
@@ -183,10 +180,8 @@ class EquationSystem:
     (2, 1, ('k', 'b'), ('b',))
     """
 
-    #: Those that hold everywhere.
-    equations: tuple[Equation, ...]
-    #: What the names mean.
-    names: Names
+    equations: tuple[Equation, ...]  #: Those that hold everywhere.
+    names: Names  #: What the names mean.
     #: Those that are restricted to places (`Equation.at`). Derivatives, orders, symbols and unknowns are of
     #: both.
     conditions: tuple[Equation, ...] = ()

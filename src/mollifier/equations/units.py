@@ -31,8 +31,7 @@ _DIFFERENCES = {"degree_Celsius": "kelvin", "degree_Fahrenheit": "degree_Rankine
 class Units:
     """What units say of equations."""
 
-    #: A sentence for each equation whose terms have different units.
-    conflicts: tuple[str, ...] = ()
+    conflicts: tuple[str, ...] = ()  #: A sentence for each equation whose terms have different units.
     #: Name without a unit -> the unit that the equations give it; empty where there is a conflict.
     found: Mapping[str, str] = field(default_factory=dict)
 

@@ -33,10 +33,8 @@ class AdaptiveTuning:
     #: Smallest radius, in spacings, and the factor from one to the next.
     smallest: float = 2.0
     factor: float = 1.4
-    #: Largest radius, in lengths of the shortest axis.
-    longest: float = 0.5
-    #: Standard deviations of a difference's noise beyond which it is bias.
-    deviations: float = 3.0
+    longest: float = 0.5  #: Largest radius, in lengths of the shortest axis.
+    deviations: float = 3.0  #: Standard deviations of a difference's noise beyond which it is bias.
     #: Distance over which the chosen scale is averaged, in the radius chosen: a place that chance has given a
     #: narrow kernel among wide ones is outvoted.
     averaged: float = 1.0

@@ -43,12 +43,9 @@ def degree_for(order: int, accuracy: int) -> int:
 class Stencils:
     """Rows of weights, padded with zeros to one number of taps."""
 
-    #: ``x_j - x`` of each weight, shape (rows, taps).
-    offsets: Array
-    #: Node of each weight, shape (rows, taps).
-    index: Index
-    #: Shape (rows, taps).
-    weights: Array
+    offsets: Array  #: ``x_j - x`` of each weight, shape (rows, taps).
+    index: Index  #: Node of each weight, shape (rows, taps).
+    weights: Array  #: Shape (rows, taps).
     #: Whether the kernel's support lies within the nodes, shape (rows,); the other rows are one-sided.
     whole: Mask
 
@@ -60,14 +57,10 @@ class Rows:
     #: Derivative order, and the polynomial degree reproduced (-1 for the uncorrected kernel).
     order: int
     degree: int
-    #: Where the rows are evaluated, shape (m,).
-    centres: Array
-    #: Number of nodes along the axis.
-    nodes: int
-    #: The rows, if any, that are one and the same stencil shifted by one node at a time.
-    invariant: slice
-    #: All rows, but of the invariant ones only the first.
-    distinct: Stencils
+    centres: Array  #: Where the rows are evaluated, shape (m,).
+    nodes: int  #: Number of nodes along the axis.
+    invariant: slice  #: The rows, if any, that are one and the same stencil shifted by one node at a time.
+    distinct: Stencils  #: All rows, but of the invariant ones only the first.
 
     def _shifted(self, part: slice | Index) -> tuple[Index, Index]:
         """The distinct row of each row of a part, and by how many nodes it is shifted."""

@@ -36,17 +36,13 @@ _MOST_NODES = 10_000_000
 class Collocation:
     """The collocation grid and the kernel on it."""
 
-    #: Physical coordinates.
-    grid: Grid
-    #: Half-width by axis, in the axis's units and in cells.
-    radius: Radius
+    grid: Grid  #: Physical coordinates.
+    radius: Radius  #: Half-width by axis, in the axis's units and in cells.
     #: As in `mollifier.mollify.layer.MollifierLayer`.
     kernel: Kernel
     accuracy: int
-    #: Shortest feature seen along each axis; infinite where none.
-    features: dict[str, float]
-    #: Nodes that resolve the features, before any limit.
-    needed: dict[str, int]
+    features: dict[str, float]  #: Shortest feature seen along each axis; infinite where none.
+    needed: dict[str, int]  #: Nodes that resolve the features, before any limit.
     #: Which nodes lie in the domain or the measured region, where the equation is imposed, in the grid's
     #: shape; None where all do.
     inside: Mask | None = None

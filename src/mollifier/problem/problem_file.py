@@ -28,20 +28,15 @@ _LARGEST = 1_000_000
 class ProblemFile:
     """A problem file that was read and checked; the data are read by `problem`."""
 
-    #: Where it was read.
-    path: Path
-    #: Its content, overrides included, but for the settings.
-    entries: Entries
+    path: Path  #: Where it was read.
+    entries: Entries  #: Its content, overrides included, but for the settings.
     #: Settings of the engine, as given: `mollifier.engines.settings.load_problem` checks them.
     settings: Mapping[str, Any]
-    #: By name, without measurements.
-    unknowns: Mapping[str, Unknown]
+    unknowns: Mapping[str, Unknown]  #: By name, without measurements.
     #: Unknown field -> where its measurements are, of those that have some.
     measurements: Mapping[str, DataEntry]
-    #: Those with no data, or few.
-    states: Mapping[str, StateUnknown]
-    #: The data file's content; by default it is read when it is needed.
-    loaded: Loaded | None = None
+    states: Mapping[str, StateUnknown]  #: Those with no data, or few.
+    loaded: Loaded | None = None  #: The data file's content; by default it is read when it is needed.
 
     @property
     def engine(self) -> str:

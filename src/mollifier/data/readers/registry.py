@@ -15,14 +15,12 @@ from mollifier.io.registry import Registry
 class Reader:
     """How the files of one format are read."""
 
-    #: Of file names, in lower case with their dot.
-    suffixes: tuple[str, ...]
+    suffixes: tuple[str, ...]  #: Of file names, in lower case with their dot.
     #: Path -> the content: an `xarray.Dataset` with labelled dimensions; a pair of a `pandas.DataFrame` with
     #: one row a sample and the units of its columns; or `mollifier.data.arrays.Arrays`. It may raise anything
     #: for a file that it cannot read.
     load: Callable[[Path], Any]
-    #: Whether a folder can be one.
-    folder: bool = False
+    folder: bool = False  #: Whether a folder can be one.
     #: Path and chunks -> an `xarray.Dataset` of dask arrays, for formats that can be read in blocks. Chunks
     #: are values along each dimension; those of the file where they are not given.
     lazy: Callable[[Path, Mapping[str, int]], Any] | None = None

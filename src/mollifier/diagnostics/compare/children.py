@@ -61,15 +61,13 @@ class Task:
 class Outcome:
     """What came of it."""
 
-    #: None where there is none.
-    solution: Solution | None
+    solution: Solution | None  #: None where there is none.
     #: Why there is none: "refused" (the engine cannot serve the problem), "failed" or "interrupted".
     status: str = ""
     message: str = ""
     #: Wall clock of `mollifier.solve` alone; imports and the start of the process are left out.
     seconds: float | None = None
-    #: MiB, see `with_peak`. Neither is given for a refusal.
-    memory: float | None = None
+    memory: float | None = None  #: MiB, see `with_peak`. Neither is given for a refusal.
 
 
 def portable(problem: InverseProblem) -> bytes | None:

@@ -31,10 +31,8 @@ from mollifier.problem.solution import Solution
 class Comparison:
     """What several engines made of one problem."""
 
-    #: Engine -> `Solution`, of those that gave one.
-    solutions: Mapping[str, Solution]
-    #: A `Row` for every engine, in the order given.
-    rows: tuple[Row, ...]
+    solutions: Mapping[str, Solution]  #: Engine -> `Solution`, of those that gave one.
+    rows: tuple[Row, ...]  #: A `Row` for every engine, in the order given.
     #: Equation, samples fitted and held out, seed, threads, and whether each engine ran in a process of its
     #: own.
     about: Mapping[str, Any] = field(default_factory=dict)

@@ -21,22 +21,18 @@ from mollifier.problem.solution import Solution
 class Row:
     """What one engine made of the problem."""
 
-    #: Its name.
-    engine: str
+    engine: str  #: Its name.
     #: As in `Status`; "refused" where the engine cannot serve the problem, "failed" where it broke down,
     #: "interrupted" where it was not let finish.
     status: str
-    #: What the status means, or the reason.
-    message: str = ""
-    #: Scalar unknown -> `Estimate`.
-    estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    message: str = ""  #: What the status means, or the reason.
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)  #: Scalar unknown -> `Estimate`.
     #: Unknown field -> its least and greatest value and the rms of its standard error ("low", "high", "sd").
     fields: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     #: Field -> rms of (predicted - measured)/sd over the held-out samples; about 1 is what noise leaves. None
     #: where none was held out or the data have no noise.
     misfit: Mapping[str, float | None] = field(default_factory=dict)
-    #: Wall clock of the solve alone.
-    seconds: float | None = None
+    seconds: float | None = None  #: Wall clock of the solve alone.
     #: MiB that the solve took at most; None where it ran in the calling process. See
     #: `mollifier.diagnostics.compare.children.with_peak`.
     memory: float | None = None

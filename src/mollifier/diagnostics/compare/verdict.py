@@ -38,16 +38,14 @@ class Pair:
     unknown: str
     first: str
     second: str
-    #: Whether the unknown is a field.
-    field: bool
+    field: bool  #: Whether the unknown is a field.
     #: Size of the difference relative to that of the estimates; for a field both in the 2-norm over the nodes
     #: that the engines share.
     relative: float
     #: The difference in combined standard errors, the root of the sum of both squared; for a field both in
     #: the 2-norm. None where an engine gives no standard error.
     ratio: float | None
-    #: Engines that give none.
-    lacking: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()  #: Engines that give none.
 
     @property
     def limit(self) -> float:

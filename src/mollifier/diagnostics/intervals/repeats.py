@@ -34,24 +34,19 @@ FEWEST = 3
 class Repeats:
     """What is solved, and how."""
 
-    #: "bootstrap" or "ensemble": for people, and the name of the folder in the run's.
-    what: str
-    #: Number of the repeat -> its problem.
-    problem: Callable[[int], InverseProblem]
-    #: How many.
-    count: int
+    what: str  #: "bootstrap" or "ensemble": for people, and the name of the folder in the run's.
+    problem: Callable[[int], InverseProblem]  #: Number of the repeat -> its problem.
+    count: int  #: How many.
     #: As for `mollifier.solve`.
     engine: str
     settings: Any
-    #: Of the first repeat's solve; each has the next.
-    seed: int
+    seed: int  #: Of the first repeat's solve; each has the next.
     #: Where each repeat keeps its checkpoint and its answer, in a folder named by its number; nowhere by
     #: default.
     folder: Path | str | None = None
     #: Continue from what the folder holds of these very repeats: the numbers are those of an unbroken run.
     resume: bool = False
-    #: New processes that solve at the same time; with 1, this process solves.
-    processes: int = 1
+    processes: int = 1  #: New processes that solve at the same time; with 1, this process solves.
     #: A `concurrent.futures.Executor`, or one of submitit, that solves in their place. Threads take turns:
     #: give processes.
     executor: Executor | None = None

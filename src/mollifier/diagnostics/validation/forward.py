@@ -34,8 +34,7 @@ _LEAST = 16  # nodes along each axis
 class Forward:
     """A forward solution and its prediction of the measurements."""
 
-    #: The states that were solved for.
-    fields: xr.Dataset
+    fields: xr.Dataset  #: The states that were solved for.
     #: Observed state -> prediction less measurement in units of the noise, shape (n,), and where, shape (n,
     #: d): measurements away from the start and the ends, whose values are given.
     errors: Mapping[str, Array]
@@ -44,10 +43,8 @@ class Forward:
     shifts: Mapping[str, float]
     #: Term that the equations may lack -> by how many standard errors its coefficient is not zero.
     lacking: Mapping[str, float]
-    #: How it was made.
-    notes: tuple[str, ...]
-    #: Whether a finer grid is known to change it little.
-    resolved: bool
+    notes: tuple[str, ...]  #: How it was made.
+    resolved: bool  #: Whether a finer grid is known to change it little.
 
 
 def forward(solution: Solution, system: EquationSystem) -> Forward:

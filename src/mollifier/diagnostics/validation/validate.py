@@ -47,10 +47,8 @@ class Validation(Printed):
 
     #: "holds", "doubtful", "refuted", or "undetermined" where the data leave an unknown open.
     status: Verdict
-    #: Why it does not hold; empty where it does.
-    reasons: tuple[str, ...] = ()
-    #: What was done, and what could not be.
-    notes: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()  #: Why it does not hold; empty where it does.
+    notes: tuple[str, ...] = ()  #: What was done, and what could not be.
     #: One row a test: ``test``, ``field``, ``verdict`` and the numbers of
     #: `mollifier.diagnostics.validation.verdict.Misfit`.
     table: tuple[Mapping[str, Any], ...] = ()

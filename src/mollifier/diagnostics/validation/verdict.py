@@ -23,14 +23,12 @@ _FLOOR = 1e-3
 class Misfit:
     """Errors of a prediction, in units of the noise."""
 
-    #: Measurements.
-    count: int
+    count: int  #: Measurements.
     #: Mean square error over the noise's variance, 1 for a perfect prediction, and its 95 % interval.
     ratio: float
     low: float
     high: float
-    #: Chance of so large a ratio from noise alone, whose size is uncertain.
-    p: float
+    p: float  #: Chance of so large a ratio from noise alone, whose size is uncertain.
     #: Rms of the part of the errors that neighbours share, in units of the noise's standard deviation.
     coherent: float
     #: Chance of so large a correlation of neighbours from white errors; None where there are too few.

@@ -26,18 +26,11 @@ class Bijection(nn.Sequential):
     Without bounds ``level + scale*raw``; with one bound a softplus or an exponential; with two a logistic
     function between them. With bounds, their distance from the level replaces the scale.
 
-    Parameters
-    ----------
-    unknown
-        Its bounds.
-    logarithmic
-        Whether the raw value is the logarithm of the distance from a single bound, so that a prior of raw
-        values is one of ratios: a permeability of 40 and one of 400 may vary by as many per cent. With a
-        softplus it is the distance itself far from the bound. Between two bounds it is
-        that of the odds either way.
+    ``logarithmic``: the raw value is the logarithm of the distance from a single bound, so that a prior of
+    raw values is one of ratios: a permeability of 40 and one of 400 may vary by as many per cent. With a
+    softplus it is the distance itself far from the bound. Between two bounds it is that of the odds either
+    way.
 
-    Examples
-    --------
     >>> from mollifier.problem.unknowns import ScalarUnknown
     >>> positive = Bijection(ScalarUnknown(lower=0.0))
     >>> positive.start_from(level=3.0, scale=1.0)
@@ -107,13 +100,7 @@ def _set(affine: Affine, scale: float, shift: float) -> None:
 
 
 class Scalar(nn.Module):
-    """One unknown number: a raw parameter and its bijection; its value is 0-d, float64.
-
-    Parameters
-    ----------
-    unknown
-        Bounds.
-    """
+    """One unknown number: a raw parameter and its bijection; its value is 0-d, float64."""
 
     def __init__(self, unknown: Bounded) -> None:
         super().__init__()

@@ -40,8 +40,7 @@ class Block(nn.Module):
         self.network = network if bijection is None else nn.Sequential(network, bijection)
         #: Keeps a field within its bounds: the last part of its network. None for states without.
         self.bijection = bijection
-        #: Derivatives on the scaled grid.
-        self.backend = backend
+        self.backend = backend  #: Derivatives on the scaled grid.
         #: Second derivatives in the smoothness prior: none for a state.
         self.curvatures = tuple(curvatures)
         self._half_lengths = {a.name: (a.length or 1.0) / 2 for a in grid}
@@ -53,13 +52,7 @@ class Block(nn.Module):
 
     @property
     def mollified(self) -> Mollified:
-        """The backend, where it is the mollifier.
-
-        Raises
-        ------
-        ConfigurationError
-            If it is another.
-        """
+        """The backend, where it is the mollifier; `ConfigurationError` if it is another."""
         if not isinstance(self.backend, Mollified):
             raise ConfigurationError(
                 "Gauss-Newton needs derivatives by the mollifier layer; with derivatives 'nested' or "
@@ -88,21 +81,10 @@ class Block(nn.Module):
     ) -> tuple[dict[str, Tensor], Tensor | None, list[Tensor]]:
         """The block's part of the environment, its observed values and its curvatures.
 
-        Parameters
-        ----------
-        grid
-            To which the environment broadcasts; by default that of the block's coordinates.
-        backend
-            Derivatives on it; by default those on the collocation grid.
-
-        Returns
-        -------
-        environment
-            Physical derivatives by name, broadcastable to the grid.
-        observed
-            Physical values (channels, places), or None where nothing is observed.
-        curvatures
-            Along scaled coordinates, in units of the scale.
+        The environment holds physical derivatives by name that broadcast to ``grid``, by default that of the
+        block's coordinates. ``backend`` has the derivatives on it, by default those on the collocation grid.
+        Observed values are physical, (channels, places), or None where nothing is observed; curvatures are
+        along scaled coordinates, in units of the scale.
         """
         jet, observed = (backend or self.backend)(self.network)
         env: dict[str, Tensor] = {}

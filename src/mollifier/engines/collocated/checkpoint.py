@@ -34,10 +34,7 @@ _DAMAGE = (
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """Write the state atomically: a crash or a full disk leaves the old file or the new one.
 
-    Raises
-    ------
-    OutputError
-        If the disk is full or the folder cannot be written to.
+    Raises `OutputError` if the disk is full or the folder cannot be written to.
     """
     # In memory first: torch does not report a full disk as an OSError.
     buffer = io.BytesIO()
@@ -70,17 +67,9 @@ def kept(folder: Path) -> bool:
 def load_checkpoint(folder: Path, fingerprint: dict[str, Any]) -> dict[str, Any]:
     """Read a state back; only tensors and plain values are read, nothing is executed.
 
-    Parameters
-    ----------
-    folder
-        Of the interrupted run.
-    fingerprint
-        What both runs must have in common: equation, data, unknowns, settings, seed.
-
-    Raises
-    ------
-    CheckpointError
-        If there is none, it cannot be read, or it belongs to another problem.
+    ``fingerprint`` is what both runs must have in common: equation, data, unknowns, settings, seed. Raises
+    `CheckpointError` if there is no checkpoint in the folder, it cannot be read, or it belongs to another
+    problem.
     """
     path = Path(folder) / FILE
     if not path.exists():

@@ -27,8 +27,7 @@ class DataRows:
         #: samples are on a grid it has a row for each of its nodes, zero without a sample.
         self.matrix: Any
         self._last: tuple[Array, Array] | None = None
-        #: Place of each row among those of the block.
-        self.places = index
+        self.places = index  #: Place of each row among those of the block.
         self._form(observe, float(model.blocks[target.block].scale[target.channel]))
         noise = model.noise.get(target.name)
         #: The declared noise of the field in these rows, shape (samples, k); None where there is none.

@@ -51,24 +51,9 @@ class NodeSlopes:
 
     The last layers are kept: all of them where they fit, otherwise as many as are needed at a time.
 
-    Attributes
-    ----------
-    weights, layer
-        Number of weights, and of the slopes of one layer of one channel.
+    The network is as of `network_jacobian`. Its nodes (n, d) are flat in C order, ``shape`` of them along the
+    axes; ``most`` slopes are kept.
 
-    Parameters
-    ----------
-    network
-        As of `network_jacobian`.
-    nodes
-        Shape (n, d), flat in C order.
-    shape
-        Nodes along each axis.
-    most
-        Slopes that are kept.
-
-    Examples
-    --------
     >>> net, x = nn.Linear(1, 1), torch.linspace(-1, 1, 5)[:, None]
     >>> NodeSlopes(net, x, (5,), 100).layers(np.array([0, 1]), 0, (5, 1)).shape
     torch.Size([2, 1, 2])
@@ -78,6 +63,7 @@ class NodeSlopes:
         self.network, self.count = network, shape[0]
         self._nodes = nodes.reshape(self.count, -1, nodes.shape[-1])
         channels, _, self.weights = network_jacobian(network, self._nodes[0, :1]).shape
+        #: Number of slopes of one layer of one channel.
         self.layer = self._nodes.shape[1] * self.weights
         self._most = most // (channels * self.layer)
         self._kept = torch.empty(channels, 0, self._nodes.shape[1], self.weights, dtype=torch.float64)
@@ -111,17 +97,9 @@ class NodeSlopes:
     def layers(self, index: Index, channel: int, shape: Sequence[int]) -> Tensor:
         """Slopes of a channel in some layers of the first axis, in order.
 
-        Parameters
-        ----------
-        index, channel
-            Which; all layers are the one layer of a shape whose first axis has a single node.
-        shape
-            Nodes along each axis, among them axes of a single one that the lattice does not have.
-
-        Returns
-        -------
-        Tensor
-            Shape (layers, *shape[1:], weights).
+        ``shape`` are the nodes along each axis, axes of a single node that the lattice lacks among them; all
+        layers are the one layer of a shape whose first axis has a single node. Shape (layers, *shape[1:],
+        weights).
         """
         if shape[0] == 1:
             return self.whole(channel).reshape(*shape, self.weights)

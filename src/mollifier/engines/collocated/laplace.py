@@ -32,11 +32,6 @@ class Laplace:
     their bijection, which is curved near a bound. Where the smoothness of fields was not given, it is
     averaged over, and standard errors include the bias caused by the prior. Errors by the spacing of the
     collocation grid are added (`mollifier.engines.collocated.spacing`).
-
-    Parameters
-    ----------
-    stage
-        Its objective and linearisation, at the present parameters.
     """
 
     def __init__(self, stage: LevenbergMarquardt) -> None:

@@ -41,8 +41,7 @@ class AxisProduct:
 
     #: Sparse, shape (results, nodes) along each axis; two axes at least, the first may have one node.
     factors: tuple[sp.csr_array, ...]
-    #: Of the whole.
-    scale: float = 1.0
+    scale: float = 1.0  #: Of the whole.
 
     @classmethod
     def along(cls, factors: Sequence[sp.csr_array], scale: float = 1.0) -> AxisProduct:
@@ -120,8 +119,7 @@ class PointRows:
     #: Along each axis: the nodes of each row, and their weights, shape (rows, taps).
     index: tuple[Index, ...]
     weights: tuple[Array, ...]
-    #: Nodes along each axis.
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  #: Nodes along each axis.
 
     step = 1
 

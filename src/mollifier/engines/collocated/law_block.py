@@ -32,16 +32,12 @@ class LawBlock(Block):
 
     Nodes, curvatures, measurements and prior are those of a field on the grid of values. The equations take
     the same function at the states, so that its matrices change with them.
-
-    Attributes
-    ----------
-    states
-        Those that the law varies over.
     """
 
     def __init__(self, states: tuple[str, ...], *parts: Any) -> None:
         super().__init__(*parts)
-        self.states, self._axes = states, tuple(self.grid)
+        self.states = states  #: Those that the law varies over.
+        self._axes = tuple(self.grid)
 
     def forward(
         self, grid: Grid | None = None, backend: Any = None

@@ -52,12 +52,9 @@ class System(Protocol):
 class Component:
     """One normal distribution of a mixture."""
 
-    #: Shape (p, p).
-    precision: Array
-    #: Of its mean from where the parameters are, shape (p,).
-    shift: Array
-    #: Weight in the mixture.
-    share: float = 1.0
+    precision: Array  #: Shape (p, p).
+    shift: Array  #: Of its mean from where the parameters are, shape (p,).
+    share: float = 1.0  #: Weight in the mixture.
     #: The part of the precision that is exact, shape (p, p): it constrains the parameters and adds no error.
     #: None for none.
     assumed: Array | None = None
@@ -66,10 +63,7 @@ class Component:
 class LevenbergMarquardt(Stage):
     """Levenberg-Marquardt steps on the objective, with continuation in the equation's weight.
 
-    Raises
-    ------
-    ConfigurationError
-        If derivatives are not mollified.
+    Raises `ConfigurationError` if derivatives are not mollified.
     """
 
     name = "gauss-newton"

@@ -73,18 +73,10 @@ class PartRows:
 
 
 class Linearisation:
-    """Matrices of a model whose derivatives are mollified, and its residuals as rows of a linear system.
+    """Matrices of a model whose derivatives are mollified, and its residuals as rows of a linear system."""
 
-    Parameters
-    ----------
-    objective
-        The loss: the sum of squares of all residuals.
-    """
-
-    #: Whether the priors of unknown fields are scaled with the equation's weight.
-    tied = True
-    #: Whether the entries of matrices are needed; without, products suffice.
-    entries = False
+    tied = True  #: Whether the priors of unknown fields are scaled with the equation's weight.
+    entries = False  #: Whether the entries of matrices are needed; without, products suffice.
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective

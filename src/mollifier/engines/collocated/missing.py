@@ -37,8 +37,7 @@ _ROUNDING = 1e-6
 class Score:
     """The score of k sources, over the number of samples."""
 
-    #: s, shape (k,).
-    slope: Array
+    slope: Array  #: s, shape (k,).
     #: V, and V with the unknowns fixed, shape (k, k).
     variance: Array
     fixed: Array
@@ -60,21 +59,10 @@ def missing_term(
 ) -> str:
     """Why an equation lacks a term or a condition is wrong, at a fit that has converged; empty where none.
 
-    Of several that do, the most significant.
-
-    Sources are polynomials of the coordinates, of every degree up to ``tuning.source_degree``, and what
-    numbers would add if they varied linearly with the coordinates.
-
-    Parameters
-    ----------
-    linearisation
-        Of the objective.
-    weight
-        Of the equations.
-    equations
-        Their rows with slopes, at the fit.
-    scored
-        Rows of an equation, and sources (m, k) in their unit -> their score.
+    Of several that do, the most significant. Sources are polynomials of the coordinates, of every degree up
+    to ``tuning.source_degree``, and what numbers would add if they varied linearly with the coordinates.
+    ``equations`` are the rows of the equations with slopes, at ``weight``; ``scored`` gives the score of
+    sources (m, k) in the unit of an equation's rows.
     """
     objective, tuning = linearisation.objective, linearisation.objective.tuning
     noise = max(1.0, float(objective.attainable)) / objective.count
@@ -136,19 +124,10 @@ def significance(score: Score, least: float = _ROUNDING, noise: float = 1.0) -> 
     """Chi-square of a score, its degrees of freedom, and the probability of so large a one by chance.
 
     The squared residuals are those that the source leaves, over the squared share of each that it leaves
-    (HC3: MacKinnon and White, J. Econometrics 29:305, 1985): a source is no noise.
+    (HC3: MacKinnon and White, J. Econometrics 29:305, 1985): a source is no noise. Directions with less than
+    a share ``least`` of the variance with the unknowns fixed do not count; ``noise`` is the variance of the
+    residuals.
 
-    Parameters
-    ----------
-    score
-        Of k sources.
-    least
-        Share of the variance with the unknowns fixed below which a direction does not count.
-    noise
-        Variance of the residuals.
-
-    Examples
-    --------
     >>> one = np.eye(2)
     >>> score = Score(np.array([3.0, 0.0]), one, one, np.ones(8), np.zeros((8, 2)))
     >>> square, degrees, chance = significance(score)

@@ -31,16 +31,11 @@ from mollifier.problem.inverse_problem import InverseProblem
 class Fields:
     """Fields over the same coordinates that one module represents."""
 
-    #: Of the fields, one a channel.
-    names: Sequence[str]
-    #: Whether it is an unknown field, not states.
-    unknown: bool
-    #: The part of the collocation grid over their coordinates, physical.
-    grid: Grid
-    #: Derivatives on the scaled grid.
-    backend: derivatives.Derivatives
-    #: The whole grid, the kernel, and the shortest features of the states.
-    collocation: Collocation
+    names: Sequence[str]  #: Of the fields, one a channel.
+    unknown: bool  #: Whether it is an unknown field, not states.
+    grid: Grid  #: The part of the collocation grid over their coordinates, physical.
+    backend: derivatives.Derivatives  #: Derivatives on the scaled grid.
+    collocation: Collocation  #: The whole grid, the kernel, and the shortest features of the states.
 
 
 # Most cells of a radius over which values are extrapolated; a wider kernel smooths values that alternate.
@@ -56,22 +51,12 @@ class Model(nn.Module):
     Calling it gives the environment in which the equations are evaluated (names -> tensors broadcastable to
     the collocation grid, in physical units and float64) and the observed fields at their places.
 
-    Parameters
-    ----------
-    problem, collocation
-        The question, and where the equation is imposed.
-    make
-        Makes the modules of states and unknown fields.
-    method
-        Name of the derivative backend.
-    free_values
-        Whether states are values, not networks: with a narrow kernel there are as many beside those on the
-        collocation grid as the equation has orders, see `Mollified`. Unknown fields with one bound then vary
-        by ratios: their prior is on their coefficients, that of networks on the field's values.
-    law_cells
-        Cells along each axis of a law of the state, by the number of axes.
-    most_effects
-        Most random effects of a field's noise.
+    ``make`` makes the modules of states and unknown fields, and ``method`` names the derivative backend. With
+    ``free_values`` states are values, not networks: with a narrow kernel there are as many beside those on
+    the collocation grid as the equation has orders, see `Mollified`. Unknown fields with one bound then vary
+    by ratios: their prior is on their coefficients, that of networks on the field's values. ``law_cells`` are
+    cells along each axis of a law of the state, by the number of axes; ``most_effects`` limits the random
+    effects of a field's noise.
     """
 
     def __init__(
@@ -111,8 +96,7 @@ class Model(nn.Module):
         self.unknown_blocks = {
             n: self._unknown(b, n) for b, n in enumerate(problem.unknown_fields, len(groups))
         }
-        #: Unknown number -> its parameter.
-        self.scalars = {n: Scalar(u) for n, u in problem.scalars.items()}
+        self.scalars = {n: Scalar(u) for n, u in problem.scalars.items()}  #: Unknown number -> its parameter.
         # Lists, not dictionaries: an unknown may have the name of one of a module's methods.
         self._modules_of_noise = nn.ModuleList(self.noise.values())
         self._modules_of_states = nn.ModuleList(self.state_blocks)

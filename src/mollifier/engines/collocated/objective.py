@@ -62,12 +62,9 @@ class Target:
     #: Which block's which channel.
     block: int
     channel: int
-    #: The field, or the unknown field.
-    name: str
-    #: Its samples, with standard errors not below the floor.
-    samples: Samples
-    #: Least standard error of a sample.
-    floor: float
+    name: str  #: The field, or the unknown field.
+    samples: Samples  #: Its samples, with standard errors not below the floor.
+    floor: float  #: Least standard error of a sample.
 
 
 class Objective(nn.Module):
@@ -90,8 +87,7 @@ class Objective(nn.Module):
         self.targets: list[Target] = []
         hidden: list[Target] = []
         relative = []
-        #: Number of fitted values; repeats at one place count once, as their weighted mean.
-        self.count = 0
+        self.count = 0  #: Number of fitted values; repeats at one place count once, as their weighted mean.
         for b, block in enumerate(model.state_blocks):
             for channel, name in enumerate(block.names):
                 if name in model.problem.hidden:
@@ -169,14 +165,9 @@ class Objective(nn.Module):
     def reweigh(self, states: Sequence[Array], least_scale: float) -> float:
         """Weigh the targets' values by their residuals, and let gains multiply the states.
 
-        Returns the largest mean relative change of a target's weights, or of what gains multiply.
-
-        Parameters
-        ----------
-        states
-            Of each target at all places of its block, in physical units.
-        least_scale
-            Of the noise, in stated standard errors.
+        Returns the largest mean relative change of a target's weights, or of what gains multiply. ``states``
+        are those of the targets at all places of their blocks, in physical units; ``least_scale`` limits the
+        scale of the noise, in stated standard errors.
         """
         moved = 0.0
         for target, state in zip(self.targets, states, strict=True):

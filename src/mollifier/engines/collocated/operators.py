@@ -26,11 +26,8 @@ def derivative_matrices(
 ) -> dict[Derivative, Any]:
     """Each derivative that the equations name, in units of the block's scale, by its backend on a grid.
 
-    Returns
-    -------
-    dict
-        `AxisProduct` (grid.size, nodes), or a sparse matrix if its entries are needed; `Product`
-        (grid.size, features) where the block is linear in its weights.
+    An `AxisProduct` (grid.size, nodes), or a sparse matrix if its entries are needed; a `Product` (grid.size,
+    features) where the block is linear in its weights.
     """
     assert isinstance(backend, Mollified)
     if is_factored(block):

@@ -20,14 +20,7 @@ from mollifier.problem.inverse_problem import InverseProblem
 class Part(nn.Module):
     """The fields and known coefficients of a problem on a part of the collocation grid.
 
-    Parameters
-    ----------
-    problem
-        Whose equations name what is needed.
-    place
-        The part: its nodes, and which of them are in the measured region.
-    blocks, backends
-        Every block of the model, and its derivatives there.
+    ``blocks`` are all of the model, ``backends`` their derivatives there.
     """
 
     def __init__(

@@ -27,14 +27,8 @@ def read_fields(objective: Objective, spreads: Mapping[str, Array], laws: Mappin
     Derivatives are those that the equations name. Everything is on the collocation grid, and NaN outside the
     measured region, but for the nodes next to it.
 
-    Parameters
-    ----------
-    objective
-        With the parameters at the end of the run.
-    spreads
-        Unknown field or hidden state -> standard errors on its grid, where known.
-    laws
-        Law of one state -> covariance of its error on its grid, where known.
+    ``spreads`` are standard errors of unknown fields and hidden states on their grids, ``laws`` covariances
+    of the errors of laws of one state, where known.
     """
     model, problem = objective.model, objective.model.problem
     with torch.no_grad(), np.errstate(all="ignore"):

@@ -14,20 +14,16 @@ from mollifier.mollify.arrays import Array
 class Residuals:
     """Some rows of the weighted residual vector and their derivatives."""
 
-    #: Shape (m,).
-    values: Array
+    values: Array  #: Shape (m,).
     #: (block, channel) -> derivative with respect to that channel's values at the block's nodes, shape (m,
     #: nodes): sparse, or a product or rows of `mollifier.engines.collocated.lattice`; or with respect to its
     #: weights where it is linear in them, shape (m, weights).
     fields: dict[tuple[int, int], Any] = field(default_factory=dict)
-    #: Scalar unknown -> derivative, shape (m,).
-    scalars: dict[str, Array] = field(default_factory=dict)
+    scalars: dict[str, Array] = field(default_factory=dict)  #: Scalar unknown -> derivative, shape (m,).
     #: Field -> derivative with respect to the coefficients of its declared noise, shape (m, k), sparse.
     shared: dict[str, sp.csr_array] = field(default_factory=dict)
-    #: Whether the rows depend on one channel alone, by the same matrix in every step.
-    constant: bool = False
-    #: Whether the rows are misfits of samples, which depend on one channel alone.
-    samples: bool = False
+    constant: bool = False  #: Whether the rows depend on one channel alone, by the same matrix in every step.
+    samples: bool = False  #: Whether the rows are misfits of samples, which depend on one channel alone.
 
     @property
     def step(self) -> int:

@@ -24,14 +24,7 @@ class StateRoughness:
     as the unknowns let it be, and a prior on it would be one on the unknowns that no data support. A small
     weight is left there, against oscillations between nodes.
 
-    Parameters
-    ----------
-    model
-        Its states are values at nodes.
-    matrices
-        For each state block, every matrix that maps its nodes to equations or data.
-    tuning
-        Order of the derivatives, and the weight inside.
+    ``matrices`` are, for each state block, all that map its nodes to equations or data.
     """
 
     def __init__(

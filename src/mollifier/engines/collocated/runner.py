@@ -28,10 +28,8 @@ class Run:
     request: Request
     objective: Objective
     stages: Sequence[Stage]
-    #: What a resumed run must have in common with the interrupted one.
-    fingerprint: dict[str, Any]
-    #: Entries of the provenance, which a resumed run takes over.
-    notes: dict[str, Any]
+    fingerprint: dict[str, Any]  #: What a resumed run must have in common with the interrupted one.
+    notes: dict[str, Any]  #: Entries of the provenance, which a resumed run takes over.
     #: Columns: stage, seconds, loss, data, residual, prior, and each scalar unknown; NaN in the warm-up.
     history: dict[str, list[Any]] = field(default_factory=dict)
     stage: int = 0
@@ -41,10 +39,7 @@ class Run:
     def resume(self) -> None:
         """Restore the checkpoint in the folder.
 
-        Raises
-        ------
-        CheckpointError
-            If there is none, it cannot be read, or it does not fit this run.
+        Raises `CheckpointError` if there is none, it cannot be read, or it does not fit this run.
         """
         folder = self.request.folder
         assert folder is not None

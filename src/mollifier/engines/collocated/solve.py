@@ -35,13 +35,7 @@ _DRAWING = RLock()
 
 
 def check_priors(problem: InverseProblem, engine: str, taken: Sequence[str]) -> None:
-    """Refuse priors of unknown fields that an engine does not have.
-
-    Raises
-    ------
-    ConfigurationError
-        If one is not among ``taken``.
-    """
+    """Refuse priors of unknown fields that are not among those ``taken`` by an engine."""
     for name, unknown in problem.unknown_fields.items():
         if unknown.prior not in taken:
             raise ConfigurationError(
@@ -60,14 +54,7 @@ def prepare(
 ) -> tuple[Objective, Observations | None]:
     """Model and objective on the fitted part of the data, and the held-out part.
 
-    Parameters
-    ----------
-    problem, settings
-        The question, and the choices of the run.
-    seed
-        Fixes the held-out samples.
-    make, method, free_values
-        As in `Model`.
+    The seed fixes the held-out samples; ``make``, ``method`` and ``free_values`` are as in `Model`.
     """
     fitted, held = problem.data, None
     if settings.held_out:
@@ -91,19 +78,9 @@ def run_stages(
 ) -> Solution:
     """Run an engine's stages and assemble the solution.
 
-    Parameters
-    ----------
-    engine
-        Its name.
-    start
-        Makes the objective, the stages and the held-out part of the data; called with the seed set.
-    request
-        The solve.
-    marks
-        What a resumed run must have in common with the interrupted one, in addition to problem, settings and
-        seed.
-    notes
-        For the provenance; a resumed run keeps those of the interrupted one.
+    ``start`` makes the objective, the stages and the held-out part of the data; it is called with the seed
+    set. ``marks`` are what a resumed run must have in common with the interrupted one beside problem,
+    settings and seed; ``notes`` go into the provenance, and a resumed run keeps those of the interrupted one.
     """
     with _DRAWING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.seed)

@@ -17,12 +17,9 @@ class Stage(ABC):
 
     name: str
     steps: int = 1
-    #: Whether the unknowns have values yet.
-    estimates: bool = True
-    #: Why the stage ended before its last step; empty otherwise.
-    finished: str = ""
-    #: The status that ``finished`` means.
-    outcome: StatusName = "converged"
+    estimates: bool = True  #: Whether the unknowns have values yet.
+    finished: str = ""  #: Why the stage ended before its last step; empty otherwise.
+    outcome: StatusName = "converged"  #: The status that ``finished`` means.
 
     @abstractmethod
     def step(self) -> dict[str, float]:

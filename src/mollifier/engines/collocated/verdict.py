@@ -42,15 +42,7 @@ def judged(status: Status, model: Model, laplace: Laplace | None) -> tuple[Statu
     """The status of a run, `undetermined` where the data do not determine its answer, and the free numbers.
 
     The terms of the equation are judged wherever a run ended, its likelihood only where it settled.
-
-    Parameters
-    ----------
-    status
-        Why the run ended.
-    model
-        Where it ended.
-    laplace
-        Standard errors, if the engine has them.
+    ``laplace`` has the standard errors, if the engine gives them.
     """
     if status.name in _CUT_SHORT:
         return status, set()

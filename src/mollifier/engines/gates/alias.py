@@ -34,8 +34,7 @@ class AliasTuning:
     #: same along an axis of fewer sensors than `fewest`: wrong answers on 5 sensors had .02 to .63.
     short: float = 0.2
     short_of_few: float = 0.02
-    #: Nodes below which a wave is short.
-    per_wave: int = 4
+    per_wave: int = 4  #: Nodes below which a wave is short.
     #: The same for integrals over the data, and the share beyond which their errors exceed the noise: it was
     #: .02 to .7 on 12 sensors, where the weak engine called most right answers a misfit, and up to .007 on
     #: grids of 20 nodes and more along each axis, where it did not (seeds 0 to 14).
@@ -80,12 +79,8 @@ def short_waves(problem: InverseProblem, nodes: int = DEFAULT.per_wave) -> dict[
     """Field -> coordinate along which it is differentiated -> share of its variance in short waves.
 
     The noise is taken away from the variance. Nothing for data that are not on a grid, and nothing along an
-    axis of few values for an equation of first order there: curves that are no waves are as steep.
-
-    Parameters
-    ----------
-    nodes
-        Of a wave, below which it is short.
+    axis of few values for an equation of first order there: curves that are no waves are as steep. Waves of
+    fewer ``nodes`` are short.
     """
     data, found, least = problem.data.part, {}, (DEFAULT.fewest, DEFAULT.per_wave)
     for f in problem.fields if data.gridded else ():

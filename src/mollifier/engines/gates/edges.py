@@ -13,8 +13,7 @@ from mollifier.problem.status import Status
 class EdgeTuning:
     """Log-evidence by which a prior for edges exceeds the best smooth one."""
 
-    #: From which it is noted: of smooth fields it was at most 3.
-    noted: float = 8.0
+    noted: float = 8.0  #: From which it is noted: of smooth fields it was at most 3.
     #: From which intervals may not hold: fields of two values had 10 to 17 in one dimension (90 % held), 57
     #: and more in two (82 to 85 % held).
     grave: float = 30.0

@@ -43,13 +43,6 @@ def gated(problem: InverseProblem, solution: Solution, gates: Sequence[Gate] | N
     """The status of a solution after all gates; one that is not `converged` keeps its name.
 
     Damaged values and edges are then named before its message: they may be the cause.
-
-    Parameters
-    ----------
-    problem, solution
-        The question and an engine's answer.
-    gates
-        By default `GATES`.
     """
     if not solution.status.ok:
         causes = [cause(problem, solution) for cause in CAUSES] if gates is None else []

@@ -23,11 +23,6 @@ def held_out_misfit(problem: InverseProblem, solution: Solution) -> Status | Non
     fit leaves, ``provenance["freedom"]``, the variance is that of the fitted samples, their mean square over
     1 - h. The median of the held-out errors is judged, by the distribution of an order statistic: a few
     outliers, or places beyond the fitted samples, do not move it.
-
-    Parameters
-    ----------
-    problem, solution
-        The question, and an engine's answer.
     """
     for name in solution.observed:
         z, held = np.abs(solution.scaled_errors(name)), solution.fit[f"{name}_held_out"].values.astype(bool)

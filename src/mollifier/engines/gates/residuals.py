@@ -24,10 +24,8 @@ from mollifier.problem.status import Status
 class ResidualTuning:
     """Numbers that steer the tests."""
 
-    #: Level of each of them.
-    level: float = 5e-4
-    #: Rows, and values in a row on average, below which nothing is tested.
-    fewest: int = 3
+    level: float = 5e-4  #: Level of each of them.
+    fewest: int = 3  #: Rows, and values in a row on average, below which nothing is tested.
     #: A structure is grave where it widens the variance of a mean over so many values by such a share.
     window: int = 10
     grave: float = 0.44

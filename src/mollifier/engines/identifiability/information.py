@@ -61,15 +61,12 @@ class Information:
     maps: Mapping[str, xr.DataArray]
     #: Unknown field -> share of the samples at which that ratio is more than a half.
     undetermined: Mapping[str, float]
-    #: The same if all other unknowns were known.
-    alone: Mapping[str, float]
-    #: About how many independent values all samples give.
-    independent: float
+    alone: Mapping[str, float]  #: The same if all other unknowns were known.
+    independent: float  #: About how many independent values all samples give.
     #: Numbers whose factor is zero, and those whose factor does not exceed the noise.
     zero: tuple[str, ...] = ()
     drowned: tuple[str, ...] = ()
-    #: Changes of numbers that the data do not show.
-    directions: tuple[Direction, ...] = ()
+    directions: tuple[Direction, ...] = ()  #: Changes of numbers that the data do not show.
     #: Equation -> its residual without the noise, as a share of its largest term.
     misfit: Mapping[str, float] = field(default_factory=dict)
 
@@ -77,16 +74,10 @@ class Information:
 def information(terms: Terms, at: Mapping[str, float] | None = None) -> Information:
     """Linearise the equations in the unknowns and sum up what the samples say of them.
 
-    Parameters
-    ----------
-    terms
-        Of the equations, at some of the samples.
-    at
-        Unknown -> value, or level of a field, to linearise at. By default the given initial values; numbers
-        in which the equations are nonlinear are searched for.
+    ``terms`` are those of the equations at some of the samples. ``at`` has the value of each unknown, or the
+    level of a field, to linearise at: by default the given initial values; numbers in which the equations are
+    nonlinear are searched for.
 
-    Examples
-    --------
     >>> from mollifier import InverseProblem, Observations, ScalarUnknown
     >>> from mollifier.engines.identifiability.structure import terms_at_samples
     >>> x, t = np.random.default_rng(0).random((2, 2000))

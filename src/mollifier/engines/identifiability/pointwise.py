@@ -45,12 +45,9 @@ _SPARSE = 0.4
 class LocalFit:
     """q derivatives and their errors at m centres."""
 
-    #: Shape (m, q).
-    values: Array
-    #: Of the errors at one centre, shape (m, q, q).
-    covariance: Array
-    #: Half-width of the window along each coordinate, shape (d,).
-    lengths: Array
+    values: Array  #: Shape (m, q).
+    covariance: Array  #: Of the errors at one centre, shape (m, q, q).
+    lengths: Array  #: Half-width of the window along each coordinate, shape (d,).
     #: About how many fits to all samples would be independent of one another: the equivalent degrees of
     #: freedom tr(H H') of the smoother H (Hastie and Tibshirani, Generalized Additive Models, 1990).
     independent: float
@@ -70,21 +67,10 @@ def local_fits(
 ) -> LocalFit:
     """Derivatives of one variable at given centres.
 
-    Parameters
-    ----------
-    samples
-        The variable's samples, n of them over d coordinates.
-    centres
-        Shape (m, d).
-    orders
-        The q multi-indices of length d.
-    features
-        Shortest feature along each coordinate, shape (d,); infinite where there is none.
-    periods
-        Period along each coordinate, shape (d,); infinite where there is none, as by default.
+    The n samples lie over d coordinates, the centres are (m, d), and ``orders`` are q multi-indices of length
+    d. ``features`` and ``periods`` are the shortest feature and the period along each coordinate, (d,),
+    infinite where there is none.
 
-    Examples
-    --------
     >>> x = np.linspace(0, 1, 60)[:, None]
     >>> samples = Samples(("x",), x, x[:, 0] ** 2, np.full(60, 1e-4))
     >>> fit = local_fits(samples, x[20:22], [(0,), (2,)], np.array([0.5]))

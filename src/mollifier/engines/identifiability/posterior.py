@@ -23,14 +23,8 @@ _SURE = 3.0
 class SampledPosterior:
     """Normal distribution of the parameters of all unknowns, at the precision that the samples allow.
 
-    Parameters
-    ----------
-    terms
-        Of the equations, at some of the samples.
-    basis
-        What the parameters multiply, p of them.
-    scale
-        Unknown -> prior standard deviation of a field; that of a number is wider by `WIDE`.
+    ``terms`` are those of the equations at some of the samples, ``basis`` is what the p parameters multiply,
+    and ``scale`` the prior standard deviation of each field; that of a number is wider by `WIDE`.
     """
 
     def __init__(self, terms: Terms, basis: SampledBasis, scale: Mapping[str, float]) -> None:

@@ -40,8 +40,7 @@ class Sums:
     #: Without the noise of the regressors, and that noise, shape (p, p).
     information: Array
     noise: Array
-    #: Shape (p,).
-    score: Array
+    score: Array  #: Shape (p,).
     #: The noise of each residual, for the unknown numbers alone, shape (residuals, k, k).
     noise_of_rows: Array
 

@@ -36,8 +36,7 @@ class Terms:
     """The fields and their derivatives at some of the samples, and how well they are known."""
 
     problem: InverseProblem
-    #: Coordinate -> values, shape (n,).
-    places: Mapping[str, Array]
+    places: Mapping[str, Array]  #: Coordinate -> values, shape (n,).
     #: Symbol -> values and standard errors, shape (n,), and the size the symbol would have if the field
     #: varied over its window as much as it does at all.
     env: Mapping[str, Any]
@@ -84,12 +83,9 @@ class Terms:
 def terms_at_samples(problem: InverseProblem, features: Mapping[str, float]) -> Terms:
     """Evaluate all that the equations need at up to 400 samples, with unknowns at their start or at 1.
 
-    Equations with hidden states are left out: their terms are not known before they are solved.
-
-    Raises
-    ------
-    DataError
-        If known data cannot be evaluated there, a field was measured too rarely, or no equation is left.
+    Equations with hidden states are left out: their terms are not known before they are solved. Raises
+    `DataError` if known data cannot be evaluated there, a field was measured too rarely, or no equation is
+    left.
     """
     seen = visible(problem)
     if seen is None:
@@ -290,14 +286,9 @@ def _powers(
 def gauges(problem: InverseProblem) -> dict[str, tuple[str, ...]]:
     """Unknown fields and hidden states of which only derivatives enter.
 
-    Returns
-    -------
-    dict
-        Its name -> coordinates S, as many as possible: any function of S may be added to it, a constant
-        where there are none, and all equations hold as before.
+    Each has the coordinates S, as many as possible, of which any function may be added to it, a constant
+    where there are none: all equations hold as before.
 
-    Examples
-    --------
     >>> from mollifier import FieldUnknown, Observations
     >>> x, y, t = np.random.default_rng(0).random((3, 50))
     >>> obs = Observations({"u": x * t, "v": y * t}, {"x": x, "y": y, "t": t}, noise=0.01)

@@ -63,10 +63,8 @@ class Direction:
 
     #: Number -> its part in the change, in its own unit, of those that take part.
     change: Mapping[str, float]
-    #: Size of the terms' change, over what it would be if they did not cancel.
-    sine: float
-    #: Whether noise hides the change: other data, or all samples together, may show it.
-    hidden: bool = False
+    sine: float  #: Size of the terms' change, over what it would be if they did not cancel.
+    hidden: bool = False  #: Whether noise hides the change: other data, or all samples together, may show it.
 
     def text(self, linear: Collection[str]) -> str:
         """What the data show, as in "only the combination r - 4*D is in the data".
@@ -90,20 +88,11 @@ def free_directions(
 ) -> list[Direction]:
     """Changes of numbers that the data do not determine.
 
-    Parameters
-    ----------
-    names
-        Of the numbers.
-    information, noise
-        Fisher information without the regressors' noise, and that noise, shape (k, k), in inverse squares
-        of the numbers' units.
-    independent
-        A change of the numbers, shape (k,) -> the number of independent squares that the noise along it sums.
-    accuracy
-        Error of the terms beside their noise, such as that of smoothing, over their size.
+    ``information`` is the Fisher information of the numbers ``names`` without the regressors' noise, and
+    ``noise`` that noise, (k, k), in inverse squares of the numbers' units. ``independent`` gives the number
+    of independent squares that the noise sums along a change (k,) of the numbers. ``accuracy`` is the error
+    of the terms beside their noise, such as that of smoothing, over their size.
 
-    Examples
-    --------
     >>> terms = np.array([[4.0, 1.0], [8.0, 2.0], [4.0, 1.01]])
     >>> [free] = free_directions(["r", "D"], terms.T @ terms, np.zeros((2, 2)), lambda v: 1.0, 0.03)
     >>> free.text(["r", "D"])
@@ -169,15 +158,9 @@ def undetermined_places(values: Array, sd: Array, deviation_sd: Array, prior_sd:
 
     The size of the field is its root mean square: the median of point sources is zero.
 
-    Parameters
-    ----------
-    values, sd
-        The field and its standard error, in its unit, of one shape.
-    deviation_sd, prior_sd
-        Standard errors of the field's distance from its mean, with the data and without, of the same shape.
+    The field and its standard error are of one shape and unit, as are ``deviation_sd`` and ``prior_sd``, the
+    standard errors of its distance from its mean with the data and without.
 
-    Examples
-    --------
     >>> sd = np.array([0.1, 0.6, 0.2])
     >>> undetermined_places(np.ones(3), sd, sd, np.array([1.0, 1.0, 0.3])).tolist()
     [False, True, True]

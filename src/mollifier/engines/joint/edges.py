@@ -75,13 +75,6 @@ def read_levels(found: Solution, joint: Joint, fields: Sequence[str]) -> Solutio
     Between two levels a spline is a ramp. By Bayes' theorem the ramp and its errors, of which the place of
     the edge is one, give the probability of each level there (`few_levels`): the field is read as its mean,
     and the standard error is that of the choice of a level, in place of that of the edge's place.
-
-    Parameters
-    ----------
-    found, joint
-        The fit, with standard errors, and its stage.
-    fields
-        Those with a prior for edges.
     """
     for name in fields:
         if f"{name}_sd" not in found.dataset or name in joint.model.gauges:
@@ -128,12 +121,7 @@ def _placed(field: xr.DataArray, inside: Mask, values: Array) -> xr.DataArray:
 class Continued(Stage):
     """Starts unknowns and hidden states from an earlier fit, whatever its cells and nodes, at full weight.
 
-    Parameters
-    ----------
-    joint
-        The stage that follows.
-    before
-        That of the earlier fit, at its end.
+    ``before`` is the last stage of the earlier fit, at its end, and ``joint`` the stage that follows.
     """
 
     name = "start"

@@ -57,18 +57,9 @@ def solve_joint(request: Request) -> Solution:
     prior ``tv`` starts from a smooth answer, too. A number beside unknown fields whose standard error exceeds
     ``settings.tuning.wide`` of it has the mean and standard deviation of its posterior, by further solves.
 
-    Parameters
-    ----------
-    request
-        The solve; its seed is that of the random choice of held-out samples.
+    The seed is that of the random choice of held-out samples. Raises `ConfigurationError` if ``joint.cells``
+    names something else than a coordinate, or the problem is too large for memory.
 
-    Raises
-    ------
-    ConfigurationError
-        If ``joint.cells`` names something else than a coordinate, or the problem is too large for memory.
-
-    Examples
-    --------
     >>> import mollifier as mf
     >>> x, t = np.random.default_rng(0).random((2, 300))
     >>> u = np.exp(-0.5 * t) * np.sin(3 * x)
@@ -128,8 +119,7 @@ def _edged(
 class _Passes:
     """Solves of one problem, one after another, each with checkpoints in a folder of its own."""
 
-    #: The first one.
-    request: Request
+    request: Request  #: The first one.
 
     def run(
         self, request: Request, kinds: Mapping[str, str], before: Joint | None = None
@@ -172,19 +162,8 @@ def stages_of(
 ) -> tuple[Objective, Sequence[Stage], Observations | None]:
     """The objective of a solve, its stages, the last of which is `Joint`, and the held-out samples.
 
-    Parameters
-    ----------
-    problem, settings, seed
-        As in `solve_joint`.
-    kinds
-        Of priors by unknown field, in place of those of the problem.
-    before
-        The stage of an earlier fit, at its end, to start from.
-
-    Raises
-    ------
-    ConfigurationError
-        As `solve_joint`.
+    ``kinds`` of priors take the place of those of the problem, and ``before``, the last stage of an earlier
+    fit, is started from. Raises `ConfigurationError` as `solve_joint` does.
     """
     tuning, training = settings.tuning, settings.training
     kinds = {n: u.prior for n, u in problem.unknown_fields.items()} | dict(kinds or {})
@@ -277,17 +256,8 @@ def limited(problem: InverseProblem, settings: JointSettings) -> JointSettings:
 def check_size(model: Model, tuning: JointTuning) -> None:
     """Check that the factors fit into memory, before any is formed.
 
-    Parameters
-    ----------
-    model
-        With its collocation grid.
-    tuning
-        Its ``most_numbers`` is the limit.
-
-    Raises
-    ------
-    ConfigurationError
-        If they do not; the message gives node counts that do, or asks for fewer cells.
+    The limit is ``tuning.most_numbers``. Raises `ConfigurationError` if they do not: the message gives node
+    counts that do, or asks for fewer cells.
     """
     limit = tuning.most_numbers
     layout = Layout(model)

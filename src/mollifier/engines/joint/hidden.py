@@ -28,29 +28,19 @@ from mollifier.mollify.arrays import Array
 class Trial:
     """Where one start led."""
 
-    #: Of the objective.
-    state: dict[str, Any]
-    #: Misfit of the data.
-    data: float
-    #: Rms of each equation's residual, in its unit.
-    residuals: Array
-    #: Rms of each equation's terms, in the same unit.
-    sizes: Array
-    #: Of the unknowns, shape (k,).
-    numbers: Array
+    state: dict[str, Any]  #: Of the objective.
+    data: float  #: Misfit of the data.
+    residuals: Array  #: Rms of each equation's residual, in its unit.
+    sizes: Array  #: Rms of each equation's terms, in the same unit.
+    numbers: Array  #: Of the unknowns, shape (k,).
 
 
 class HiddenStart(Stage):
     """Takes some steps of `Joint` from several levels of the hidden states, and keeps the best.
 
     One step is one trial; the last one is that which leads to the numbers of the best one before it. Trials
-    are compared by the data's misfit and the equations' residuals. These are
-    relative to the typical size of the equation's terms in all trials: in one, large terms may cancel.
-
-    Parameters
-    ----------
-    linearisation
-        Of the objective, whose measured states fit the data.
+    are compared by the data's misfit and the equations' residuals. These are relative to the typical size of
+    the equation's terms in all trials: in one, large terms may cancel.
     """
 
     name = "start"

@@ -30,19 +30,9 @@ from mollifier.problem.inverse_problem import InverseProblem
 def information_through_states(problem: InverseProblem, settings: JointSettings) -> Information:
     """Posterior of the unknowns, each with a prior as wide as its size, by data, equations and conditions.
 
-    Parameters
-    ----------
-    problem
-        The question.
-    settings
-        Those of the collocation matter.
-
-    Raises
-    ------
-    ConfigurationError
-        If the problem is too large for the joint engine, or otherwise not one for it.
-    NotPositiveError
-        If the states are not determined, whatever the unknowns are.
+    Of the settings those of the collocation matter. Raises `ConfigurationError` if the problem is too large
+    for the joint engine, or otherwise not one for it, and `NotPositiveError` if the states are not
+    determined, whatever the unknowns are.
     """
     most = min(settings.collocation.max_nodes, settings.tuning.nodes_in_check)
     collocation = settings.collocation.model_copy(update={"max_nodes": most})

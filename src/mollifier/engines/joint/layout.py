@@ -23,14 +23,7 @@ class Layout:
     """Places of the parameters: first the core, nodes in banded order with channels fastest; then the border.
 
     The core is the largest state block; the border is declared noise, all other states, unknown fields and
-    numbers.
-
-    Parameters
-    ----------
-    model
-        Whose parameters are ordered.
-    linearisation
-        Gives the nodes that are involved; all by default.
+    numbers. Without a ``linearisation``, which shows what nodes are involved, all are.
     """
 
     def __init__(self, model: Model, linearisation: Linearisation | None = None) -> None:
@@ -49,8 +42,7 @@ class Layout:
         #: Node of the core, flat in C order -> its place in the core, shape (nodes,); -1 for nodes that no
         #: equation and no datum involves.
         self.order = order_within(used, shape)
-        #: Number of parameters of each.
-        self.core_size = int(used.sum()) * self.channels
+        self.core_size = int(used.sum()) * self.channels  #: Number of parameters of the core.
         #: Index of a block, name of a number, or field with declared noise -> its columns of the border.
         self.places: dict[int | str, slice] = {}
         low, noise = 0, ((f, count(n)) for f, n in model.noise.items())
@@ -134,8 +126,7 @@ class Slopes:
     def __init__(self, model: Model) -> None:
         #: For each block, slopes of its values at nodes, shape (nodes, coefficients).
         self.fields = [slopes_of(b) for b in model.blocks]
-        #: Name of a number -> its slope.
-        self.scalars = {n: slope_of(s) for n, s in model.scalars.items()}
+        self.scalars = {n: slope_of(s) for n, s in model.scalars.items()}  #: Name of a number -> its slope.
 
 
 @dataclass

@@ -16,12 +16,8 @@ class LevelSearch(Stage):
 
     With conditions at its ends an equation of high order has one solution or few for each level, so that the
     misfit of the data shows the level where derivatives of smoothed data are lost in their noise. Unknowns
-    are taken one after another, at multiples of the level that they have.
-
-    Parameters
-    ----------
-    joint
-        The stage that follows: its normal equations are solved for the states.
+    are taken one after another, at multiples of the level that they have. The normal equations of ``joint``,
+    the stage that follows, are solved for the states.
     """
 
     name = "levels"

@@ -29,19 +29,8 @@ def solve_moving(request: Request, edge: Edge) -> Solution:
     places follow in the middle of whichever interval holds most of the posterior, with a uniform prior of the
     place, until none holds much. Estimates are means of the posterior; standard errors of the other numbers
     include the scatter of their values over the place (law of total variance). Fields are those of one more
-    solve, at the estimate. All samples are fitted.
-
-    Parameters
-    ----------
-    request
-        The solve; checkpoints are not kept.
-    edge
-        Of the problem.
-
-    Raises
-    ------
-    ConfigurationError
-        As `search_range`, if an interrupted run is to be resumed, or if measurements share noise.
+    solve, at the estimate. All samples are fitted. No checkpoints are kept. Raises `ConfigurationError` as
+    `search_range` does, if an interrupted run is to be resumed, or if measurements share noise.
     """
     if request.resume:
         raise ConfigurationError(

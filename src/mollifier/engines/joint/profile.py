@@ -27,8 +27,7 @@ class Profile:
     """Solves over the values of a number, whose prior is uniform; the likelihood is monotone between them."""
 
     tuning: JointTuning
-    #: Where the prior ends.
-    ends: tuple[float, float] = (-np.inf, np.inf)
+    ends: tuple[float, float] = (-np.inf, np.inf)  #: Where the prior ends.
     #: Value -> its solution, and minus twice its log-likelihood up to a constant; infinite where the solve
     #: did not settle.
     solved: dict[float, tuple[Solution, float]] = field(default_factory=dict)

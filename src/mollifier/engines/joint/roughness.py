@@ -23,10 +23,8 @@ class RoughnessUpdates:
     proposed: dict[Place, float] = field(default_factory=dict)
     #: (target, axis) -> last change of the log-strength at the equation's present weight.
     last: dict[Place, float] = field(default_factory=dict)
-    #: (target, axis) of the priors that have faded out.
-    faded: set[Place] = field(default_factory=set)
-    #: Number of updates.
-    count: int = 0
+    faded: set[Place] = field(default_factory=set)  #: (target, axis) of the priors that have faded out.
+    count: int = 0  #: Number of updates.
 
     def propose(self, system: Bordered, tuning: JointTuning) -> None:
         """Find the next strengths, as long as updates are left."""
@@ -65,19 +63,8 @@ def best_roughness(
     random probes, in every update. A strength that is as good as the best is kept. A prior that constrains
     hardly any mode at its best strength fades out: it is not updated again.
 
-    Parameters
-    ----------
-    system
-        The normal equations.
-    tuning
-        Probes, limits of an update, and when a strength is kept or a prior fades out.
-    faded
-        (target, axis) of the priors that have faded out.
-
-    Returns
-    -------
-    changes, fading
-        (target, axis) -> change of the log-strength, and those of the priors that fade out.
+    Returns the change of the log-strength of each prior, by (target, axis), and those that fade out; those
+    ``faded`` already are left out.
     """
     kept = [r for r in system.rough if (r.target, r.axis) not in faded]
     if not kept:

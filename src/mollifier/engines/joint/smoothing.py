@@ -20,12 +20,8 @@ from mollifier.mollify.arrays import Array
 class Smoothing(Stage):
     """Fits each state's data by a smoothing spline, whose strength maximises the marginal likelihood.
 
-    It is one step, followed by a first guess of the unknowns (`calibrate`).
-
-    Parameters
-    ----------
-    linearisation
-        Of the objective, whose states are fitted, and whose ``attainable`` misfit is set.
+    It is one step, followed by a first guess of the unknowns (`calibrate`). It is one step, followed by a
+    first guess of the unknowns (`calibrate`); it sets the objective's ``attainable`` misfit.
     """
 
     name = "fit"

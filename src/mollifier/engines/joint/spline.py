@@ -37,8 +37,7 @@ class Values(nn.Module):
 
     def __init__(self, lattice: Grid, channels: int, spread: sp.csr_array | None = None) -> None:
         super().__init__()
-        #: The p places of the coefficients, in scaled coordinates.
-        self.lattice = lattice
+        self.lattice = lattice  #: The p places of the coefficients, in scaled coordinates.
         #: Matrix from coefficients to values at the nodes, shape (n, p); None for the identity.
         self.spread = spread
         #: Shape (p, channels), zero at first.
@@ -53,15 +52,9 @@ class Values(nn.Module):
 def values_maker(cells: dict[str, int] | None, tuning: JointTuning, edged: Collection[str] = ()) -> Maker:
     """A maker of states as values at the kernel's nodes, and of unknown fields as splines.
 
-    Parameters
-    ----------
-    cells
-        Cells of the splines by coordinate. Where they are as many as those of the collocation grid, or more,
-        the coefficients are the values at the kernel's nodes.
-    tuning
-        Its ``field_cells`` are the cells along coordinates that are not in ``cells``.
-    edged
-        Unknown fields with edges: linear splines with ``edge_cells``, the others are cubic.
+    ``cells`` are those of the splines by coordinate, by default ``tuning.field_cells``; where they are as
+    many as those of the collocation grid, or more, the coefficients are the values at the kernel's nodes.
+    Splines are cubic, those of ``edged`` fields linear with ``edge_cells``.
     """
 
     def make(fields: Fields) -> nn.Module:
@@ -139,13 +132,7 @@ class FieldPriors(Linearisation):
     """A linearisation whose priors of the unknown fields are on the coefficients before the bijection.
 
     Priors on the values would have no effect close to a bound, where the slope of the bijection vanishes.
-
-    Parameters
-    ----------
-    objective
-        The loss.
-    kinds
-        Of priors by unknown field; those that were given by default.
+    ``kinds`` of priors by unknown field take the place of those that were given.
     """
 
     # Strengths are chosen for the full weight of the equation; they do not scale with its weight.

@@ -47,13 +47,8 @@ class Joint(LevenbergMarquardt):
     smoothness priors that were not given are set to those of greatest marginal likelihood. If noise does not
     explain the data's misfit at some weight, whatever the priors, the weight is not raised further.
 
-    Parameters
-    ----------
-    linearisation
-        Of the objective.
-    steps, tolerance
-        As in `LevenbergMarquardt`; convergence is judged by standard errors, and the tolerance, a relative
-        decrease of the loss, only where a step fails.
+    Convergence is judged by standard errors, and by ``tolerance``, a relative decrease of the loss, only
+    where a step fails.
     """
 
     name = "joint"

@@ -13,12 +13,8 @@ from mollifier.engines.joint.tuning import JointTuning
 def stiff(stage: LevenbergMarquardt, tuning: JointTuning) -> Iterator[None]:
     """With hidden states, which the equation alone determines, a greater weight of it, its forces the same.
 
-    Parameters
-    ----------
-    stage
-        Its weight and the multipliers of its linearisation are changed, and restored.
-    tuning
-        Its ``hidden_weight`` is the factor.
+    The weight of a stage, times ``tuning.hidden_weight``, and the multipliers of its linearisation are
+    restored.
     """
     lin, weight = stage.linearisation, stage.weight
     shifts, factor = lin.shifts, tuning.hidden_weight if stage.model.problem.hidden else 1.0

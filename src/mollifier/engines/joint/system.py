@@ -29,18 +29,12 @@ from mollifier.mollify.orders import Derivative
 class Eliminated:
     """A symmetric matrix ``[[core, between], [between', border]]`` with its core ``L L'`` eliminated.
 
-    Parameters
-    ----------
-    factor
-        L.
-    between, border
-        Parts of the matrix, of shapes (n, p) and (p, p).
+    ``factor`` is L, (n, n); ``between`` is (n, p) and ``border`` (p, p).
     """
 
     def __init__(self, factor: BandedCholesky, between: sp.csr_array, border: Array) -> None:
         self.factor = factor
-        #: ``L^-1 between``, shape (n, p).
-        self.half = factor.forward(between.toarray())
+        self.half = factor.forward(between.toarray())  #: ``L^-1 between``, shape (n, p).
         schur = border - self.half.T @ self.half
         #: Schur complement ``border - between' core^-1 between``, shape (p, p).
         self.schur = (schur + schur.T) / 2
@@ -74,44 +68,16 @@ class Rough:
     #: Index of the state and of the coordinate, as in `Objective.roughness`.
     target: int
     axis: int
-    #: Strength of the prior in the normal equations.
-    strength: float
-    #: Their slopes with respect to core and border, shape (m, n + p).
-    rows: sp.csr_array
-    #: Shape (m,).
-    values: Array
+    strength: float  #: Strength of the prior in the normal equations.
+    rows: sp.csr_array  #: Their slopes with respect to core and border, shape (m, n + p).
+    values: Array  #: Shape (m,).
 
 
 class Bordered:
     """The normal equations of one step, the states eliminated.
 
-    Attributes
-    ----------
-    linear
-        Minus twice the log-likelihood as a quadratic of the border, the core eliminated, and the priors of
-        unknown fields: the loss times the number of samples.
-    choices
-        The present prior of each unknown field.
-    rough
-        The smoothness priors of the states.
-
-    Parameters
-    ----------
-    linearisation
-        Of the objective.
-    layout
-        Places of the parameters in core and border.
-    nodes
-        Values (channels, nodes) of every block, at which the equations are formed.
-    weight
-        Of the equation.
-    tuning
-        Its ``light_damping``.
-
-    Raises
-    ------
-    NotPositiveError
-        If the core is not positive definite.
+    They are formed at values (channels, nodes) of every block, with a weight of the equation. Raises
+    `NotPositiveError` if the core is not positive definite.
     """
 
     def __init__(
@@ -140,11 +106,13 @@ class Bordered:
                         self._condition(part, slopes, measurements[i].name)
                 elif i < first:
                     self.conditioned.add(part, layout, slopes)
+            #: The smoothness priors of the states.
             self.rough = _rough(linearisation, layout, slopes, nodes, self.conditioned)
         self.normal = self.conditioned.plus(data)
         self.priors = {
             n: linearisation.prior_on_coefficients(n, layout.unknowns[n]) for n in model.unknown_blocks
         }
+        #: The present prior of each unknown field.
         self.choices = {n: Choice(p.prior.shape, self.objective.strength(n)) for n, p in self.priors.items()}
         self._present: tuple[Mapping[str, Choice], tuple[Array, Array]] | None = None
         # Mean information of the data on a value at a node: damping is relative to it.
@@ -177,6 +145,8 @@ class Bordered:
 
     @cached_property
     def linear(self) -> LinearisedProblem:
+        """Minus twice the log-likelihood as a quadratic of the border, the core eliminated, and the priors of
+        unknown fields: the loss times the number of samples."""
         count, schur = self.objective.count, self.eliminated.schur
         reduced = self.normal.border_gradient - self.eliminated.half.T @ self._slope
         return LinearisedProblem(count * schur, count * reduced, self.priors, self._conditions)

@@ -41,19 +41,12 @@ def wide_number(found: Solution, joint: Joint) -> str:
 def over_values(request: Request, name: str, found: Solution, solve: Solve) -> Solution:
     """The answer by the posterior of a number, over which fields and other numbers are averaged.
 
-    The problem is solved with the number given, further and further from the estimate on both sides until
-    the evidence has fallen, and between values of which the posterior has much. States and all unknowns
-    are integrated over in the evidence. Each solve begins anew: strengths that suit one value keep the states
+    The problem is solved with the number given, further and further from the estimate on both sides until the
+    evidence has fallen, and between values of which the posterior has much. States and all unknowns are
+    integrated over in the evidence. Each solve begins anew: strengths that suit one value keep the states
     from what suits another. States in the answer are those of a solve at the mean.
 
-    Parameters
-    ----------
-    request
-        The solve.
-    name, found
-        The number, and the answer with all unknowns free.
-    solve
-        Solves a request.
+    ``found`` is the answer with all unknowns free, and ``solve`` solves a request.
     """
     search = _Search(request, name, found, solve)
     try:

@@ -38,15 +38,8 @@ def banded_order(shape: Sequence[int]) -> Index:
 def order_within(used: Mask, shape: Sequence[int]) -> Index:
     """`banded_order` of the nodes in a box, and -1 for the others, shape (nodes,).
 
-    Parameters
-    ----------
-    used
-        Whether each node, flat in C order, is in the box.
-    shape
-        Of the whole grid.
+    ``used`` is whether each node of a grid of this shape, flat in C order, is in the box.
 
-    Examples
-    --------
     >>> order_within(np.array([False, True, True, False]), (4,)).tolist()
     [-1, 0, 1, -1]
     """
@@ -62,18 +55,9 @@ def order_within(used: Mask, shape: Sequence[int]) -> Index:
 class BandedCholesky:
     """The factor of a symmetric positive definite matrix whose entries lie near the diagonal.
 
-    Parameters
-    ----------
-    matrix
-        Sparse, shape (n, n); only its lower half is read.
+    Of the sparse matrix (n, n) only the lower half is read. Raises `NotPositiveError` if it is not positive
+    definite.
 
-    Raises
-    ------
-    NotPositiveError
-        If the matrix is not positive definite.
-
-    Examples
-    --------
     >>> a = sp.csr_array(np.array([[4.0, 1.0, 0.0], [1.0, 3.0, 1.0], [0.0, 1.0, 2.0]]))
     >>> factor = BandedCholesky(a)
     >>> np.round(a @ factor.solve(np.array([1.0, 2.0, 3.0])), 12).tolist()
@@ -165,19 +149,9 @@ class BandedCholesky:
 def factored(matrix: sp.csr_array, size: float | None = None) -> BandedCholesky:
     """The factor of a positive semidefinite matrix (n, n) plus the least ridge that makes it definite.
 
-    The ridge leaves undetermined directions unchanged in a step.
-
-    Parameters
-    ----------
-    matrix
-        Sparse, shape (n, n).
-    size
-        What the ridge is relative to; the largest diagonal entry by default.
-
-    Raises
-    ------
-    NotPositiveError
-        If the largest ridge, 1e-6 of ``size``, does not suffice.
+    The ridge leaves undetermined directions unchanged in a step. It is relative to ``size``, by default
+    the largest diagonal entry. Raises `NotPositiveError` if the largest ridge, 1e-6 of it, does not
+    suffice.
     """
     diagonal = matrix.diagonal()
     size = float(diagonal.max()) if size is None else size

@@ -54,16 +54,11 @@ class BlockLayout:
 
 
 class Blocks:
-    """A symmetric block tridiagonal matrix, from its entries (layout.size,).
-
-    Attributes
-    ----------
-    own, across
-        Blocks on the diagonal and after it, as views of the entries.
-    """
+    """A symmetric block tridiagonal matrix, from its entries (layout.size,)."""
 
     def __init__(self, layout: BlockLayout, entries: Array) -> None:
         self.layout, self.entries = layout, entries
+        #: Blocks on the diagonal and after it, as views of the entries.
         self.own, self.across = layout.parts(entries)
 
     @classmethod
@@ -113,12 +108,9 @@ class BlockInverse:
     [[0.75, -0.5, 0.0], [-0.5, 1.0, -0.5], [0.0, -0.5, 0.75]]
     """
 
-    #: The blocks.
-    layout: BlockLayout
-    #: ``S_i^-1``.
-    inverses: Sequence[Array]
-    #: ``S_i^-1 C_i,i+1``, one fewer.
-    links: Sequence[Array]
+    layout: BlockLayout  #: The blocks.
+    inverses: Sequence[Array]  #: ``S_i^-1``.
+    links: Sequence[Array]  #: ``S_i^-1 C_i,i+1``, one fewer.
 
     @classmethod
     def of(cls, matrix: Blocks, ridge: float) -> BlockInverse:

@@ -112,17 +112,10 @@ def contract_sum(
 ) -> Array:
     """The sum of arrays with a matrix applied along each axis, in an order of the axes.
 
-    Arrays that have the same matrices along the axes left are added before these are applied.
+    Arrays that have the same matrices along the axes left are added before these are applied. ``parts`` are
+    arrays with the names of their matrices along each axis; ``matrix`` gives one by axis, name and whether
+    the array is constant along the axis, when it is the matrix's sums (m, 1).
 
-    Parameters
-    ----------
-    parts
-        Arrays, with the names of their matrices along each axis.
-    matrix
-        Axis, name and whether the array is constant along the axis -> the matrix, or then its sums (m, 1).
-
-    Examples
-    --------
     >>> ones = np.ones((3, 4))
     >>> parts = [(ones, (1, 2)), (ones, (5, 2))]
     >>> contract_sum(parts, lambda axis, name, _: name * np.ones((1, (3, 4)[axis])), (0, 1)).tolist()

@@ -10,8 +10,7 @@ class Damped:
     """Normal equations (p, p) and (p,), solved with damping as in Levenberg-Marquardt steps."""
 
     def __init__(self, hessian: Tensor, gradient: Tensor) -> None:
-        #: J'J, shape (p, p), half the curvature of the loss.
-        self.hessian = hessian
+        self.hessian = hessian  #: J'J, shape (p, p), half the curvature of the loss.
         #: Half the slope of the loss, shape (p,).
         self.gradient = gradient
         self.diagonal = hessian.diagonal()
@@ -32,20 +31,8 @@ class Damped:
 class SchurComplement:
     """Normal equations after eliminating the first parameters.
 
-    Attributes
-    ----------
-    precision, slope
-        Of the remaining u parameters, shapes (u, u) and (u,); NaN if the equations are not finite.
+    ``hessian`` (p, p) and ``gradient`` (p,) are those of all p parameters, of which ``first`` are eliminated.
 
-    Parameters
-    ----------
-    hessian, gradient
-        Of all p parameters, shapes (p, p) and (p,).
-    first
-        Number of parameters to eliminate.
-
-    Examples
-    --------
     >>> rows = torch.tensor([[1.0, 2.0], [0.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
     >>> whole = SchurComplement(rows.T @ rows, rows.T @ torch.ones(3).double(), 1)
     >>> bool(torch.isclose(1 / whole.precision, torch.linalg.inv(rows.T @ rows)[1, 1]))
@@ -55,6 +42,7 @@ class SchurComplement:
     def __init__(self, hessian: Tensor, gradient: Tensor, first: int) -> None:
         across = hessian[:first, first:]
         self._core, self._followed = hessian[:first, :first], torch.zeros_like(across)
+        #: Of the remaining u parameters, shapes (u, u) and (u,); NaN if the equations are not finite.
         self.precision, self.slope = hessian[first:, first:], gradient[first:]
         if not torch.isfinite(hessian).all():
             self.precision = torch.full_like(self.precision, torch.nan)

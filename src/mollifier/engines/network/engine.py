@@ -31,17 +31,10 @@ _PRIORS = ("auto", "h2")
 def solve_network(request: Request) -> Solution:
     """Solve with networks.
 
-    Parameters
-    ----------
-    request
-        The solve: its ``network`` represents the states in place of one of the kind in the settings, and is
-        copied, weights included; its ``start`` replaces the first guess (a resumed run reads its mark only).
-
-    Raises
-    ------
-    ConfigurationError
-        If a prior is not one of these, the device is not available, the network does not fit the fields or
-        its training the memory, or a coordinate only numbers independent curves.
+    The request's ``network`` represents the states in place of one of the kind in the settings, and is
+    copied, weights included; its ``start`` replaces the first guess (a resumed run reads its mark only).
+    Raises `ConfigurationError` if a prior is not one of these, the device is not available, the network does
+    not fit the fields or its training the memory, or a coordinate only numbers independent curves.
     """
     problem, settings, origin = request.problem, request.settings, request.start
     check_priors(problem, "network", _PRIORS)
@@ -72,12 +65,7 @@ def prepare_networks(
 ) -> tuple[Objective, Observations | None]:
     """Objective of networks on the fitted part of the data, and the held-out part.
 
-    Parameters
-    ----------
-    problem, settings, seed
-        As in `mollifier.engines.collocated.solve.prepare`.
-    network
-        For the states; one of the kind in the settings where it is not given.
+    The states have the ``network``, or one of the kind in the settings.
     """
     make = NetworkMaker(problem, settings, network)
     return prepare(problem, settings, seed, make, settings.derivatives)

@@ -60,19 +60,8 @@ _TOO_FEW = (
 class GaussNewton(LevenbergMarquardt):
     """Levenberg-Marquardt steps over the weights of networks: dense normal equations.
 
-    Parameters
-    ----------
-    objective, steps, tolerance
-        As in `LevenbergMarquardt`.
-    tuning
-        Numbers that steer it.
-    held
-        The held-out part of the data, if any.
-
-    Raises
-    ------
-    ConfigurationError
-        If derivatives are not mollified.
+    ``held`` is the held-out part of the data, if any. Raises `ConfigurationError` if derivatives are not
+    mollified.
     """
 
     def __init__(
@@ -307,16 +296,8 @@ class GaussNewton(LevenbergMarquardt):
     ) -> tuple[Tensor, Tensor]:
         """J'J (p, p) and J'r (p,) over all parameters: each network's weights, then the scalars.
 
-        Parameters
-        ----------
-        nodes
-            As from `node_values`, which is the default.
-        weight
-            Multiplies the equation's weight; by default the one at the end of the continuation.
-        rows
-            Of the residual vector; all rows of the loss by default.
-        step
-            As in `NormalEquations.form`.
+        By default at the present `node_values`, at the weight of the equation at the end of the continuation,
+        and of all rows of the loss; ``step`` is as in `NormalEquations.form`.
         """
         nodes = nodes if nodes is not None else self.node_values()
         weight = self.most if weight is None else weight

@@ -13,10 +13,7 @@ from mollifier.engines.network.gauss_newton import GaussNewton
 class LeastSquares(Stage):
     """States that are linear in their weights fitted to the data alone; then a first guess of the unknowns.
 
-    Parameters
-    ----------
-    stage
-        The stage that follows: its parameters are set, by its normal equations.
+    They are found by the normal equations of ``stage``, which follows.
     """
 
     name = "least squares"

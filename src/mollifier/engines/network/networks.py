@@ -22,17 +22,8 @@ from mollifier.problem.inverse_problem import InverseProblem
 class NetworkMaker:
     """Makes the network of some fields (see `mollifier.engines.collocated.model.Maker`).
 
-    Parameters
-    ----------
-    problem, settings
-        The question, and the choices of the run.
-    network
-        A module for the states, which is copied; one of the kind in the settings where it is not given.
-
-    Raises
-    ------
-    ConfigurationError
-        If a network is given for states over different coordinates.
+    A ``network`` that is given serves the states, as a copy. Raises `ConfigurationError` if it is given for
+    states over different coordinates.
     """
 
     def __init__(

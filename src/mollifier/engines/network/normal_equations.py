@@ -31,13 +31,7 @@ _NODES = 32_768
 class NormalEquations:
     """J'J and J'r over all parameters: of declared noise, of each network, then the scalars.
 
-    Parameters
-    ----------
-    model
-        Its noise, state blocks, unknown fields and scalars, as they are at each call of `form`.
-    tuning
-        Rows of the dense Jacobian that are formed at a time, the slopes at nodes that are kept, and the work
-        from which samples are moved to nodes.
+    The model's parts are taken as they are at each call of `form`.
     """
 
     def __init__(self, model: Model, tuning: NetworkTuning) -> None:
@@ -63,16 +57,10 @@ class NormalEquations:
     ) -> tuple[Tensor, Tensor]:
         """J'J (p, p) and J'r (p,) of some rows.
 
-        Parameters
-        ----------
-        nodes
-            Values (channels, nodes) of every block, or weights (channels, weights) where linear in them.
-        rows
-            Of the residual vector, with derivatives at these values.
-        sets
-            (k,) where the values of the rows are k sets, shape (m, k): then J'r has the shape (p, k).
-        step
-            Whether J'J only directs a step: samples that are many then count at the nodes nearest to them.
+        ``nodes`` are values (channels, nodes) of every block, or weights (channels, weights) where it is
+        linear in them, at which the rows have their derivatives. With ``sets``, (k,), the values of the rows
+        are k sets, (m, k), and J'r is (p, k). With ``step`` J'J only directs a step: samples that are many
+        then count at the nodes nearest to them.
         """
         networks, place = self._laid_out(nodes)
         size = max(p.stop for p in place.values())

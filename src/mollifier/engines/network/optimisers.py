@@ -23,14 +23,7 @@ from mollifier.nn.layers import trained
 class Adam(Stage):
     """Adam (Kingma and Ba, arXiv:1412.6980) with a cosine schedule on the whole loss.
 
-    Parameters
-    ----------
-    objective
-        The loss; its parameters are trained.
-    steps, rate
-        Number of steps, and the first learning rate.
-    tuning
-        Numbers that steer the engine.
+    ``rate`` is the first learning rate.
     """
 
     name = "adam"
@@ -71,13 +64,6 @@ class WarmUp(Adam):
     It stops early once the data are fitted to within their noise: a closer fit would be undone by the
     equation. The networks are evaluated without the kernel. Given an earlier answer, the unknowns start at
     its values, and the networks are fitted to its fields: unknown fields, and states where it has them.
-
-    Parameters
-    ----------
-    objective, steps, rate, tuning
-        As in `Adam`.
-    origin
-        The answer to start from; none by default.
     """
 
     name = "warm-up"
@@ -171,16 +157,8 @@ def _targets(
 class Lbfgs(Stage):
     """L-BFGS with a strong Wolfe line search, several iterations a step.
 
-    Parameters
-    ----------
-    objective
-        The loss; its parameters are trained.
-    steps
-        Number of iterations.
-    tolerance
-        Relative decrease of the loss per iteration below which it has converged.
-    tuning
-        Numbers that steer the engine.
+    It takes at most ``steps`` iterations, and has converged where the relative decrease of the loss per
+    iteration is below ``tolerance``.
     """
 
     name = "lbfgs"
@@ -236,10 +214,7 @@ class Lbfgs(Stage):
 def _descended(objective: Objective, losses: Losses, parameters: Sequence[Tensor]) -> dict[str, float]:
     """The parts of a loss, whose gradient is set; a device is waited for once.
 
-    Raises
-    ------
-    NonFiniteLossError
-        If the loss or its gradient is not finite.
+    Raises `NonFiniteLossError` if the loss or its gradient is not finite.
     """
     losses.total.backward()
     largest = [p.grad.abs().max().to(losses.data) for p in parameters if p.grad is not None and p.numel()]

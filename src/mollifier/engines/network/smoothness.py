@@ -59,25 +59,13 @@ class Unknowns:
 class WeightPrior(PriorOnCoefficients):
     """The prior of a field in the weights of its network, times a wide normal prior of the weights.
 
-    Parameters
-    ----------
-    columns
-        Places of the weights among all unknowns.
-    shapes
-        Shapes among which that of the prior is chosen.
-    slopes
-        Of the field at its nodes with respect to the weights, in units of its size, shape (nodes, r).
-    values
-        The field at its nodes, in units of its size, shape (nodes,).
-    lattice, index
-        Grid on which the prior compares the field with its neighbours, and the places of its nodes.
-    rows
-        Order of derivatives -> matrix (m, nodes) on values at the nodes; the sum of squares of the product is
-        the mean squared derivative of that order. The order None is for the seminorm H2.
-    count
-        Factor on the strength: the number of samples times the weight of the prior in the loss.
-    held
-        Precision of the weights' normal prior.
+    ``columns`` are the places of the r weights among all unknowns, and the shape of the prior is among
+    ``shapes``. ``values`` (nodes,) and ``slopes`` (nodes, r) are those of the field at its nodes, in units of
+    its size; the prior compares the field with its neighbours on the ``lattice``, a grid and the places of
+    its nodes. ``rows`` gives for an order of derivatives a matrix (m, nodes): the sum of squares of its
+    product with the values is their mean squared derivative of that order; the order None is for the seminorm
+    H2. ``count`` multiplies the strength: the number of samples times the weight of the prior in the loss.
+    ``held`` is the precision of the weights' normal prior.
     """
 
     def __init__(
@@ -200,16 +188,9 @@ def prior_search(
 ) -> PriorSearch | None:
     """The search for the priors of fields whose strength was not given; None if there are no such fields.
 
-    Parameters
-    ----------
-    linearisation
-        Of the objective, with the present priors.
-    weight
-        Of the equation, which multiplies the priors too.
-    unknowns
-        Normal equations of the unknowns, the present priors included.
-    slopes, values
-        Of every unknown field at its nodes, shapes (nodes, weights) and (nodes,).
+    ``weight`` is that of the equation, which multiplies the priors too. The normal equations of the unknowns
+    include the present priors; ``slopes`` (nodes, weights) and ``values`` (nodes,) are those of every unknown
+    field at its nodes.
     """
     objective = linearisation.objective
     fields = objective.model.problem.unknown_fields
@@ -240,14 +221,8 @@ def prior_search(
 def components(search: PriorSearch | None, unknowns: Unknowns, assumed: Array) -> list[Component]:
     """The distribution of the unknowns, averaged over the priors of fields that were not given.
 
-    Parameters
-    ----------
-    search
-        The search for these priors; None if there are no such fields.
-    unknowns
-        Normal equations at the end of the run.
-    assumed
-        The part of the precision that is exact, (u, u), as in `Component`.
+    ``search`` is the one for these priors, ``unknowns`` are normal equations at the end of the run, and
+    ``assumed`` (u, u) is the part of the precision that is exact, as in `Component`.
     """
     if search is None:
         return [Component(unknowns.precision.numpy(), np.zeros(len(unknowns.slope)), assumed=assumed)]

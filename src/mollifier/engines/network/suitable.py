@@ -40,19 +40,8 @@ def suits_gauss_newton(model: Model, tuning: NetworkTuning) -> bool:
 def check_size(model: Model, optimiser: str, tuning: NetworkTuning) -> None:
     """Check that training fits into memory, before anything large is formed.
 
-    Parameters
-    ----------
-    model
-        With its collocation grid and networks.
-    optimiser
-        "gauss-newton" or "lbfgs".
-    tuning
-        Its ``most_numbers`` is the limit.
-
-    Raises
-    ------
-    ConfigurationError
-        If it does not; the message says what to make smaller.
+    The optimiser is "gauss-newton" or "lbfgs", and the limit ``tuning.most_numbers``. Raises
+    `ConfigurationError` if it does not: the message says what to make smaller.
     """
     sizes = [count(b.network) for b in model.blocks]
     held = float(sum(_activations(b) for b in model.blocks))

@@ -28,28 +28,21 @@ from mollifier.mollify.grid import Grid
 class QuadraticForm:
     """A prior at a strength of one about where the coefficients are, as minus twice a log-density."""
 
-    #: Its precision, shape (p, p).
-    square: Array
-    #: Half its slope, shape (p,).
-    gradient: Array
-    #: Its value.
-    value: float
+    square: Array  #: Its precision, shape (p, p).
+    gradient: Array  #: Half its slope, shape (p,).
+    value: float  #: Its value.
 
 
 class PriorOnCoefficients(ABC):
     """The prior of one unknown field in the coefficients of an engine."""
 
-    #: Places of the field's coefficients among all unknowns.
-    columns: slice
-    #: From which its shape is chosen.
-    shapes: Shapes
+    columns: slice  #: Places of the field's coefficients among all unknowns.
+    shapes: Shapes  #: From which its shape is chosen.
     #: Precision of every coefficient beside the prior, so that the prior is proper at every strength.
     held: float = 0.0
 
-    #: On which the field is compared with its neighbours, along scaled coordinates.
-    lattice: Grid
-    #: Whether it is for levels with edges between them.
-    edged: bool = False
+    lattice: Grid  #: On which the field is compared with its neighbours, along scaled coordinates.
+    edged: bool = False  #: Whether it is for levels with edges between them.
 
     def expect(self, covariance: Array) -> None:  # noqa: B027 - most do not depend on it
         """Take the covariance (u, u) of all unknowns, by which a prior for edges is expanded."""
@@ -114,8 +107,7 @@ class LinearisedProblem:
     #: Of half of it, shapes (u, u) and (u,), without the priors.
     curvature: Array
     slope: Array
-    #: By unknown field.
-    priors: Mapping[str, PriorOnCoefficients]
+    priors: Mapping[str, PriorOnCoefficients]  #: By unknown field.
     #: Curvature (p, p) and slope (p,) by measurements of a field, included in the whole ones. They are
     #: conditions, not evidence, which is that of all data given them: they show the field where they are
     #: taken, on an edge say, and a prior that explained these values would be over-confident elsewhere.
@@ -213,16 +205,8 @@ class LinearisedProblem:
 class EvidenceProfile:
     """Log-evidence of one field's prior of a shape along the logarithm of its strength, up to a constant.
 
-    The constant is the same for all shapes.
-
-    Parameters
-    ----------
-    problem
-        Linear in its unknowns.
-    name
-        The field.
-    choices
-        The priors of all; of the field itself its shape counts.
+    The constant is the same for all shapes. The constant is the same for all shapes. The other fields have
+    the priors of ``choices``; of the field itself its shape counts.
     """
 
     def __init__(self, problem: LinearisedProblem, name: str, choices: Mapping[str, Choice]) -> None:

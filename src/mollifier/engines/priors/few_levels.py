@@ -19,10 +19,8 @@ _LEAST_SHARE = 1e-12
 class FewLevels:
     """The levels of a field, and the probability of each at every place."""
 
-    #: Increasing, shape (k,).
-    levels: Array
-    #: Shape (n, k); each row adds up to one.
-    chances: Array
+    levels: Array  #: Increasing, shape (k,).
+    chances: Array  #: Shape (n, k); each row adds up to one.
 
     def read(self, values: Array) -> tuple[Array, Array]:
         """Mean and standard deviation (n,) of what has one of some values (k,) at each level."""
@@ -37,15 +35,8 @@ def few_levels(field: Array, sd: Array, tuning: PriorTuning) -> FewLevels | None
     Bayes' theorem an estimate and its error give the probability of each level (Robbins, Ann. Math. Stat.
     35:1, 1964).
 
-    Parameters
-    ----------
-    field, sd
-        Estimates and their standard errors, shape (n,).
-    tuning
-        Its ``most_levels``, ``level_misfit`` and ``level_distance``.
+    ``field`` and ``sd`` are estimates and their standard errors, (n,).
 
-    Examples
-    --------
     >>> field = np.repeat([1.02, 2.6, 2.98], [50, 2, 40])
     >>> found = few_levels(field, np.repeat([0.1, 0.6, 0.1], [50, 2, 40]), PriorTuning())
     >>> found.levels.round(2).tolist(), found.chances[50].round(2).tolist()

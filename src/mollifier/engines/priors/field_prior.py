@@ -39,16 +39,8 @@ class Form:
 
     It is scaled so that the factor of the highest derivatives is one.
 
-    Parameters
-    ----------
-    lattice
-        Of the coefficients, flat in C order, along scaled coordinates.
-    shape
-        Of the prior.
-    weights
-        Of the squares of the rows, shape (m,); 1 by default.
-    local
-        Factor on the strength at the nodes of the lattice, shape (p,); 1 by default.
+    The coefficients are on a lattice, flat in C order, along scaled coordinates. ``weights`` are those of the
+    squares of the rows, (m,), and ``local`` is a factor on the strength at the nodes, (p,); 1 by default.
     """
 
     def __init__(
@@ -113,20 +105,11 @@ def _spectrum(lattice: Grid, shape: Shape) -> Array:
 class FieldPrior:
     """The prior of one unknown field on a lattice of values.
 
-    Parameters
-    ----------
-    lattice
-        Of the coefficients, along scaled coordinates.
-    kind
-        As `mollifier.FieldUnknown` calls it.
-    given
-        Whether its strength is given: then a Matern field's place is taken by the seminorm H2.
-    tuning
-        Of its family.
+    ``kind`` is as in `mollifier.FieldUnknown`. Where the strength is ``given``, the seminorm H2 takes the
+    place of a Matern field.
     """
 
-    #: Whether it is for levels with edges between them.
-    edged = False
+    edged = False  #: Whether it is for levels with edges between them.
 
     def __init__(
         self, lattice: Grid, kind: str, given: bool = False, tuning: PriorTuning | None = None
@@ -171,13 +154,8 @@ class EdgePrior(FieldPrior):
     Process. 18:12, 2009): where the data leave a gradient open, the weight is not that of a flat field. A
     posterior about the iterate is normal.
 
-    Parameters
-    ----------
-    lattice, given, tuning
-        As in `FieldPrior`.
-    power
-        Of the inverse gradient: 1 is total variation by lagged diffusivity (Vogel and Oman, SIAM J. Sci.
-        Comput. 17:227, 1996), 2 a normal scale mixture that bends an edge less (Student's t).
+    ``power`` is that of the inverse gradient: 1 is total variation by lagged diffusivity (Vogel and Oman,
+    SIAM J. Sci. Comput. 17:227, 1996), 2 a normal scale mixture that bends an edge less (Student's t).
     """
 
     edged = True
@@ -238,16 +216,8 @@ def local_strength(lattice: Grid, x: Array, covariance: Array, length: float, tu
     gradient, averaged over a width, relative to its geometric mean over the lattice. Where the data say
     little, the covariance is the prior's, and the factor one.
 
-    Parameters
-    ----------
-    lattice
-        Of the coefficients.
-    x, covariance
-        Mean (p,) and covariance (p, p) of the coefficients.
-    length
-        Of the prior, in half-lengths of the domain: the average is over a part of it.
-    tuning
-        Its ``local_width`` and ``local_range``.
+    ``x`` (p,) and ``covariance`` (p, p) are those of the coefficients. ``length`` is that of the prior, in
+    half-lengths of the domain: the average is over a part of it.
     """
     width, most = tuning.local_width * min(length, 1.0), tuning.local_range
     rows = derivative_rows(lattice, 1)

@@ -20,18 +20,9 @@ _ROUNDED = 1e-14
 class LatticePrior(PriorOnCoefficients):
     """The prior of a field whose coefficients are values on its lattice.
 
-    Parameters
-    ----------
-    columns
-        Places of the coefficients among all unknowns.
-    prior
-        Of the field.
-    x
-        The coefficients, in units of the field's size, shape (p,).
-    unit
-        How much ``x`` changes as a coefficient does by one.
-    count
-        Number of samples, by which a strength is multiplied: the loss is a mean over samples.
+    ``columns`` are the places of the p coefficients among all unknowns, ``x`` (p,) are these in units of the
+    field's size, and ``unit`` is the change of ``x`` as a coefficient changes by one. ``count`` is the number
+    of samples, by which a strength is multiplied: the loss is a mean over samples.
     """
 
     def __init__(self, columns: slice, prior: FieldPrior, x: Array, unit: float, count: int) -> None:

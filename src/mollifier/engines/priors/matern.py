@@ -25,15 +25,8 @@ SEMINORMS = {"h1": 1, "h2": 2}  #: Order of the derivatives in the priors that h
 def matern_weights(order: int, length: float) -> Array:
     """Factors of the mean squared k-th derivatives, k = 0..order, over that of the last.
 
-    Parameters
-    ----------
-    order
-        Of the last.
-    length
-        In half-lengths; infinite for the last term alone.
+    ``length`` is in half-lengths of the domain; infinite for the last term alone.
 
-    Examples
-    --------
     >>> matern_weights(2, 0.5).tolist()
     [16.0, 8.0, 1.0]
     """

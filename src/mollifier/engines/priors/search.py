@@ -22,12 +22,9 @@ _MOST_PARABOLAS = 20  #: Most places that `minimise` looks at beside its grid.
 class PriorSearch:
     """Shapes and strengths of the priors of some fields, the others as they are."""
 
-    #: Supplies the evidence.
-    problem: LinearisedProblem
-    #: Fields whose priors are sought.
-    free: Sequence[str]
-    #: Steers the search.
-    tuning: PriorTuning
+    problem: LinearisedProblem  #: Supplies the evidence.
+    free: Sequence[str]  #: Fields whose priors are sought.
+    tuning: PriorTuning  #: Steers the search.
 
     def anew(self) -> dict[str, Choice]:
         """The priors of greatest evidence, from no start: it may have several maxima."""
@@ -41,14 +38,8 @@ class PriorSearch:
     def improved(self, choices: Choices, shapes: bool = True, anew: bool = False) -> dict[str, Choice]:
         """Priors of greater evidence near those given, field by field.
 
-        Parameters
-        ----------
-        choices
-            The present priors of all fields.
-        shapes
-            Whether shapes are sought too, not strengths only.
-        anew
-            Whether the first round looks at strengths and shapes far from the present ones too.
+        With ``shapes`` these are sought too, not strengths only; with ``anew`` the first round looks at
+        strengths and shapes far from the present ones too.
         """
         choices = dict(choices)
         for i in range(self.tuning.rounds if len(self.free) > 1 else 1):

@@ -16,8 +16,7 @@ from mollifier.engines.priors.tuning import PriorTuning
 class Shape:
     """A prior without its strength."""
 
-    #: Of its highest derivatives.
-    order: int
+    order: int  #: Of its highest derivatives.
     #: In half-lengths of the domain. An infinite length leaves one term, the mean squared derivatives of the
     #: order: a seminorm.
     length: float = np.inf

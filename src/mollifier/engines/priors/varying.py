@@ -17,12 +17,7 @@ def varied(search: PriorSearch, choices: Choices) -> tuple[PriorSearch, Choices,
 
     By steps of expectation and maximisation. The gain is 0 where no field that is sought has such a prior.
 
-    Parameters
-    ----------
-    search
-        Of the priors.
-    choices
-        Those found with one strength for each field.
+    ``choices`` are the priors found with one strength for each field.
     """
     names = [n for n in search.free if len(search.problem.priors[n].shapes.lengths) > 1]
     if not names:
@@ -46,14 +41,8 @@ def adapted(search: PriorSearch, choices: Choices) -> tuple[PriorSearch, Choices
 def edge_evidence(search: PriorSearch, choices: Choices) -> dict[str, float]:
     """Log-evidence by which a prior for edges exceeds a smooth one, for each field that is sought.
 
-    Fields whose values have no neighbours along an axis are left out.
-
-    Parameters
-    ----------
-    search
-        Of the priors.
-    choices
-        Those found; smooth ones are the best, with strengths that vary (`adapted`).
+    Fields whose values have no neighbours along an axis are left out. ``choices`` are the priors found;
+    smooth ones are the best, with strengths that vary (`adapted`).
     """
     neighbours = [n for n in search.free if not any(a.discrete for a in search.problem.priors[n].lattice)]
     return {name: _over_smooth(search, choices, name) for name in neighbours}

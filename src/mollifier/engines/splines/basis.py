@@ -37,12 +37,9 @@ def spline_taps(places: Array, degree: int, order: int = 0) -> tuple[Array, Inde
 class AxisSplines:
     """B-splines with evenly spaced knots over one axis, wrapped where it is periodic."""
 
-    #: The data's nodes.
-    axis: Axis
-    #: Number of splines.
-    size: int
-    #: Of the polynomials between knots.
-    degree: int
+    axis: Axis  #: The data's nodes.
+    size: int  #: Number of splines.
+    degree: int  #: Of the polynomials between knots.
 
     @property
     def cells(self) -> int:
@@ -101,12 +98,10 @@ class AxisSplines:
 class Basis:
     """The basis functions of one unknown on a grid; a number has one, the constant."""
 
-    #: Of the unknown.
-    name: str
+    name: str  #: Of the unknown.
     #: Splines along each axis that the unknown varies over, by name of the axis.
     splines: Mapping[str, AxisSplines]
-    #: The data's grid.
-    grid: Grid
+    grid: Grid  #: The data's grid.
     #: 1 where the unknown, a function of one variable, may only increase, -1 where it may only decrease.
     slope: int = 0
 

@@ -48,14 +48,8 @@ class Limits:
     def of(cls, bases: Sequence[Basis], places: dict[str, slice], bounds: Array) -> Limits:
         """Bounds of numbers, and of fields and their slopes at the points of a fine grid.
 
-        Parameters
-        ----------
-        bases
-            Of all unknowns.
-        places
-            Name of an unknown -> places of its coefficients.
-        bounds
-            Lower and upper bound of each coefficient's unknown, shape (2, m).
+        ``bases`` are those of all unknowns, ``places`` those of their coefficients by name, and ``bounds``
+        (2, m) are the lower and the upper one of each coefficient's unknown.
         """
         size = bounds.shape[1]
         rows, low, high = [np.zeros((0, size))], [np.zeros(0)], [np.zeros(0)]

@@ -36,18 +36,15 @@ class AxisTests:
     vanish as they should; centres are then about where they are.
     """
 
-    #: Nodes of the data.
-    axis: Axis
+    axis: Axis  #: Nodes of the data.
     #: r, in the axis's unit. It is 0 on an axis along which nothing is differentiated: there the test
     #: functions are the unit vectors of the nodes.
     radius: float
-    #: c in the axis's unit, shape (m,).
-    centres: Array
+    centres: Array  #: c in the axis's unit, shape (m,).
     #: Order k -> quadrature weights (m, nodes) that integrate a function given at the nodes against the k-th
     #: derivative of each test function; trace -> weights of its product with that derivative at an end.
     weights: dict[int | Trace, Array]
-    #: Whether they do not depend on the spline that interpolates the data.
-    exact: bool
+    exact: bool  #: Whether they do not depend on the spline that interpolates the data.
     #: Correlation of two test functions, by their weights' sizes, below which it counts as zero.
     negligible: float = DEFAULT.negligible_overlap
 
@@ -94,23 +91,13 @@ def axis_tests(
 ) -> AxisTests:
     """Test functions on an axis, with their derivatives up to an order.
 
-    Parameters
-    ----------
-    radius
-        In the axis's unit.
-    order
-        Highest derivative.
-    density
-        Centres in one radius, of the kernel ``(1 - s^2)^p`` as in WSINDy (Messenger and Bortz, J. Comput.
-        Phys. 443:110525, 2021). With many cells in the radius p is high: the trapezoidal rule is then exact
-        and the kernel's spectrum narrow. With few cells p is low, so that the kernel uses all of them.
-        Density 0 takes the B-splines of degree ``order + 3`` at all of their knots instead. A combination of
-        them that varies slowly has small derivatives, and so little noise.
-    ends
-        Where they reach over the ends. The trapezoidal rule is not exact there.
+    The radius is in the axis's unit. ``density`` is the number of centres in one radius, of the kernel ``(1 -
+    s^2)^p`` as in WSINDy (Messenger and Bortz, J. Comput. Phys. 443:110525, 2021). With many cells in the
+    radius p is high: the trapezoidal rule is then exact and the kernel's spectrum narrow. With few cells p is
+    low, so that the kernel uses all of them. Density 0 takes the B-splines of degree ``order + 3`` at all of
+    their knots instead. A combination of them that varies slowly has small derivatives, and so little noise.
+    At the ``ends`` that functions reach over, the trapezoidal rule is not exact.
 
-    Examples
-    --------
     >>> tests = axis_tests(Axis("x", 0.0, 1.0, 101), 0.25, 1, 3.0)
     >>> tests.weights[1].shape, bool(np.allclose(tests.weights[1] @ tests.axis.points, -1.0))
     ((7, 101), True)

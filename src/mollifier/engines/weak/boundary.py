@@ -48,22 +48,17 @@ Terms = Mapping[tuple[int, Orders], sympy.Expr]  #: Integrands by equation and o
 class End:
     """An end of an axis that test functions reach over."""
 
-    #: Where it is, in the axis's unit.
-    place: float
-    #: Orders of derivatives that are zero there.
-    vanishing: tuple[int, ...]
+    place: float  #: Where it is, in the axis's unit.
+    vanishing: tuple[int, ...]  #: Orders of derivatives that are zero there.
 
 
 @dataclass(frozen=True)
 class Held:
     """The conditions at one end of an axis, or none."""
 
-    #: As of `End`.
-    place: float
-    #: Equations with that place.
-    conditions: tuple[Equation, ...]
-    #: Derivative across the end -> what it is by the conditions.
-    solved: Mapping[sympy.Symbol, sympy.Expr]
+    place: float  #: As of `End`.
+    conditions: tuple[Equation, ...]  #: Equations with that place.
+    solved: Mapping[sympy.Symbol, sympy.Expr]  #: Derivative across the end -> what it is by the conditions.
 
 
 Boundary = Mapping[tuple[str, int], Held]  #: Coordinate and end -> its conditions.
@@ -74,10 +69,8 @@ NO_CONDITIONS: Boundary = {}
 def boundary_of(problem: InverseProblem) -> Boundary:
     """The ends of the grid's axes with their conditions; none where there are no conditions at all.
 
-    Raises
-    ------
-    ConfigurationError
-        If one is not along an end of an axis, has a standard error, or holds no state that could be replaced.
+    Raises `ConfigurationError` if one is not along an end of an axis, has a standard error, or holds no state
+    that could be replaced.
     """
     if not problem.system.conditions:
         return NO_CONDITIONS
@@ -156,15 +149,8 @@ def ends_of(
 ) -> tuple[tuple[End | None, End | None], ...]:
     """Both ends of each axis; None where test functions vanish with all derivatives.
 
-    Parameters
-    ----------
-    terms, bare
-        The integrands with the conditions in place of what they give, and without them.
-
-    Raises
-    ------
-    ConfigurationError
-        If a condition gives no boundary term.
+    ``terms`` are the integrands with the conditions in place of what they give, ``bare`` those without.
+    Raises `ConfigurationError` if a condition gives no boundary term.
     """
     given = {(names.coordinates.index(c), end) for (c, end), held in boundary.items() if held.conditions}
     closed: set[tuple[int, Trace]] = set()

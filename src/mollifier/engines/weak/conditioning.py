@@ -19,10 +19,8 @@ from mollifier.mollify.arrays import Array
 class FieldMeasurements:
     """Measurements of one field: ``values = rows @ coefficients + sd * noise``."""
 
-    #: The unknown.
-    name: str
-    #: Its basis functions at the places of the measurements, shape (n, size).
-    rows: Array
+    name: str  #: The unknown.
+    rows: Array  #: Its basis functions at the places of the measurements, shape (n, size).
     #: Measured values and their standard errors in the field's unit, shape (n,).
     values: Array
     sd: Array

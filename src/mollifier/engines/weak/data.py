@@ -31,10 +31,8 @@ class GridEffect:
     field: str
     #: Standard deviation of the coefficients, in the field's unit; of a gain, relative to the field.
     sd: float
-    #: Whether it multiplies the field.
-    gain: bool
-    #: For each axis the shapes along it, (nodes, shapes).
-    factors: tuple[Array, ...]
+    gain: bool  #: Whether it multiplies the field.
+    factors: tuple[Array, ...]  #: For each axis the shapes along it, (nodes, shapes).
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,14 +63,12 @@ class GridData:
     tuning: WeakTuning = DEFAULT
     #: The data that these are thinned from, and their nodes along each axis; None if they are not.
     source: tuple[GridData, Slices] | None = None
-    #: Random effects of the noise, beside the variances.
-    effects: tuple[GridEffect, ...] = ()
+    effects: tuple[GridEffect, ...] = ()  #: Random effects of the noise, beside the variances.
     #: Nodes of the first axis that are summed over; the others are a halo, for the smoothing of a block.
     inner: slice = field(default_factory=lambda: slice(None))
     #: Radius of each field's smoother, in cells; by default that of least risk.
     cells: Mapping[str, float] | None = None
-    #: Whether the fields of each block are mollified as it is read.
-    mollified: bool = False
+    mollified: bool = False  #: Whether the fields of each block are mollified as it is read.
     #: Called with how many blocks of a pass over the data are done, and how many there are.
     follow: Follow | None = None
 
@@ -180,10 +176,7 @@ class GridData:
     def loaded(self, names: Collection[str] | None = None, halo: bool = True) -> GridData:
         """A block with the values of some names, all by default, in memory; without ``halo`` the inner ones.
 
-        Raises
-        ------
-        DataError
-            If values are missing.
+        Raises `DataError` if values are missing.
         """
         here = slice(None) if halo or self.mollified else self.inner
         chosen = self.values if names is None or self.mollified else names

@@ -37,22 +37,12 @@ from mollifier.problem.solution import Solution
 
 
 def solve_weak(request: Request) -> Solution:
-    """Solve by the weak form.
+    """Solve by the weak form, with data on a grid.
 
-    Parameters
-    ----------
-    request
-        The solve, of data on a grid. Its seed only thins large data for display; progress is called after
-        every radius that is tried, and after every block of data that are read in blocks.
-
-    Raises
-    ------
-    EquationError
-        If a term of the equation is no derivative of anything simpler.
-    DataError
-        If the data are scattered, or a field is measured along a part of the axes only.
-    ConfigurationError
-        If the grid is too small for the unknowns.
+    The seed only thins large data for display; progress is called after every radius that is tried, and after
+    every block of data that are read in blocks. Raises `EquationError` if a term of the equation is no
+    derivative of anything simpler, `DataError` if the data are scattered, or a field is measured along a part
+    of the axes only, and `ConfigurationError` if the grid is too small for the unknowns.
     """
     problem, settings = request.problem, request.settings
     if settings.training.likelihood != "normal":

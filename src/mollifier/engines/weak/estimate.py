@@ -39,10 +39,8 @@ _TINY = 1e-300
 class Fit:
     """An estimate with its covariance."""
 
-    #: The test functions.
-    space: TestSpace
-    #: Of all unknowns, shape (m,).
-    coefficients: Array
+    space: TestSpace  #: The test functions.
+    coefficients: Array  #: Of all unknowns, shape (m,).
     #: Of the coefficients, shape (m, m); infinite on the diagonal where nothing is determined.
     covariance: Array
     #: Rms of the residuals in units of their standard errors: 1 where the equation holds to the noise.
@@ -51,15 +49,12 @@ class Fit:
     whiteness: float
     #: Degrees of freedom of misfit and whiteness: independent residuals less fitted coefficients.
     freedom: tuple[float, float]
-    #: The prior of each unknown field, as estimated.
-    priors: dict[str, Choice] = field(default_factory=dict)
-    #: Changes of unknown numbers that the data do not show.
-    free_directions: Sequence[Direction] = ()
+    priors: dict[str, Choice] = field(default_factory=dict)  #: The prior of each unknown field, as estimated.
+    free_directions: Sequence[Direction] = ()  #: Changes of unknown numbers that the data do not show.
     #: Weak residuals and their noise variances, shape (rows,).
     residuals: Array = field(default_factory=lambda: np.zeros(0))
     variances: Array = field(default_factory=lambda: np.zeros(0))
-    #: Logarithm of the marginal likelihood.
-    log_evidence: float = 0.0
+    log_evidence: float = 0.0  #: Logarithm of the marginal likelihood.
     #: Errors of the coefficients by the spacing of the grid, shape (m,) or (0,) for none.
     resolution: Array = field(default_factory=lambda: np.zeros(0))
     #: Of the priors of unknown fields about a level of zero, shape (coefficients, coefficients).
@@ -96,8 +91,7 @@ class Fit:
 class EstimatingEquations:
     """The estimating equations at given coefficients."""
 
-    #: The test functions.
-    space: TestSpace
+    space: TestSpace  #: The test functions.
     #: r with G, and the noise variance of each residual, shape (rows,).
     rows: WeakRows
     variances: Array
@@ -117,20 +111,10 @@ class EstimatingEquations:
 class Estimator:
     """Solves the estimating equations of a problem.
 
-    Parameters
-    ----------
-    sums
-        Of the problem. Weights are evaluated at its smoothed fields: weights that follow the noise would
-        bias the estimate.
-    priors
-        Of unknown fields, by name.
-    bounds
-        Least and greatest value of every coefficient, shape (2, m).
-    whole
-        Whether the weights are the inverse of the whole covariance, or of its diagonal. With unknown fields
-        they always are of the whole.
-    known
-        Measurements of unknown fields.
+    Weights are evaluated at the smoothed fields of the sums: weights that follow the noise would bias the
+    estimate. They are the inverse of the ``whole`` covariance, or of its diagonal; with unknown fields always
+    of the whole. ``bounds`` (2, m) are the least and the greatest value of every coefficient, and ``known``
+    the measurements of unknown fields.
     """
 
     sums: WeakSums

@@ -25,14 +25,9 @@ def field_variables(
 ) -> dict[str, Any]:
     """Variables of a dataset: a field, its standard error and its prior standard error.
 
-    A field that the equations leave open but for its derivatives has a mean of zero.
-
-    Parameters
-    ----------
-    basis, place
-        The field's functions, and where their coefficients are.
-    grid
-        Nodes of the dataset, and of the values of the states that laws vary over.
+    A field that the equations leave open but for its derivatives has a mean of zero. ``basis`` has the
+    field's functions, and ``place`` is where their coefficients are. The nodes of the dataset, and of the
+    values of the states that laws vary over, are those of the grid.
     """
     over = tuple(basis.splines)
     shape = tuple(grid[c].size for c in over)
@@ -85,12 +80,8 @@ def pointwise_sd(parts: Sequence[Array], covariance: Array) -> Array:
     Each coefficient is scaled by its standard error: splines that barely reach into the domain vary by orders
     of magnitude more than others.
 
-    Parameters
-    ----------
-    parts
-        Splines along each axis at its nodes, shape (nodes, splines).
-    covariance
-        C, shape (size, size).
+    The parts are splines along each axis at its nodes, (nodes, splines), and the covariance C is (size,
+    size).
     """
     nodes = [len(p) for p in parts]
     total = np.zeros(nodes)

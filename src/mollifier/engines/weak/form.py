@@ -52,8 +52,7 @@ VARIANCE = "variance of {}"  #: Symbol of the noise variance of a field.
 class Channel:
     """One integrand of one equation, and the derivative of the test function that multiplies it."""
 
-    #: Index of the equation.
-    equation: int
+    equation: int  #: Index of the equation.
     #: Order b of the test function's derivative along each coordinate, or its trace at an end of it.
     orders: Orders
     #: E_b: an expression in the fields (without derivatives), coordinates, known data and unknowns; laws of
@@ -80,18 +79,13 @@ class WeakForm:
     ['a', 'k', 'k_x']
     """
 
-    #: The integrands, grouped by equation.
-    channels: tuple[Channel, ...]
-    #: The state variables, measured with noise.
-    fields: tuple[str, ...]
+    channels: tuple[Channel, ...]  #: The integrands, grouped by equation.
+    fields: tuple[str, ...]  #: The state variables, measured with noise.
     #: Derivatives of unknowns in the integrands, grouped by unknown in order of declaration.
     unknowns: tuple[Derivative, ...]
-    #: Derivatives of known data in the integrands.
-    known: tuple[Derivative, ...]
-    #: Names of the unknowns that are numbers.
-    numbers: tuple[str, ...]
-    #: Names of the coordinates, in the order of `Channel.orders`.
-    coordinates: tuple[str, ...]
+    known: tuple[Derivative, ...]  #: Derivatives of known data in the integrands.
+    numbers: tuple[str, ...]  #: Names of the unknowns that are numbers.
+    coordinates: tuple[str, ...]  #: Names of the coordinates, in the order of `Channel.orders`.
     #: Numbers that steer the engine; all that is built on the form reads them here.
     tuning: WeakTuning = DEFAULT
     #: For each coordinate its two ends, where test functions reach over them; none without conditions.
@@ -131,13 +125,8 @@ class WeakForm:
     def covariance(self, f: sympy.Expr, g: sympy.Expr, known: bool = False) -> sympy.Expr:
         """Covariance of ``T f`` and ``T g`` at one place.
 
-        Parameters
-        ----------
-        f, g
-            Expressions.
-        known
-            False for an expression in noisy values whose mean is the covariance; True for the covariance
-            itself, an expression in true values.
+        An expression in noisy values whose mean is the covariance, or, if the true values are ``known``, the
+        covariance itself in these.
         """
         pairs = product(_terms(f, self.fields), _terms(g, self.fields))
         return sympy.Add(
@@ -200,17 +189,9 @@ def weak_form(
 ) -> WeakForm:
     """Move every derivative of a state variable onto the test function.
 
-    Parameters
-    ----------
-    boundary
-        Conditions at the ends of coordinates, which give boundary terms.
-
-    Raises
-    ------
-    EquationError
-        If a term has derivatives of the data that cannot be moved, such as ``u_x^2``; the term is named.
-    ConfigurationError
-        If a condition gives no boundary term.
+    Conditions at the ends of coordinates, ``boundary``, give boundary terms. Raises `EquationError`, which
+    names the term, if one has derivatives of the data that cannot be moved, such as ``u_x^2``, and
+    `ConfigurationError` if a condition gives no boundary term.
     """
     names = system.names
     # Known data are free of noise, so that they may be differentiated as unknowns are.
@@ -245,10 +226,8 @@ def weak_form(
 def form_of(problem: InverseProblem, tuning: WeakTuning = DEFAULT) -> WeakForm:
     """The weak form of a problem with its conditions.
 
-    Raises
-    ------
-    EquationError, ConfigurationError
-        As `weak_form`, and if a condition is not along an edge of the data's grid.
+    Raises `EquationError` and `ConfigurationError` as `weak_form` does, and if a condition is not along an
+    edge of the data's grid.
     """
     return weak_form(problem.system, tuning, boundary_of(problem))
 

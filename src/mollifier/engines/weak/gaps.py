@@ -24,13 +24,8 @@ from mollifier.mollify.grid import Grid
 def wide(missing: Mask, grid: Grid, tuning: WeakTuning = DEFAULT) -> Mask:
     """Missing nodes around which too little is measured: beyond an edge, or deep in a hole.
 
-    Parameters
-    ----------
-    missing
-        Shape of the grid, as is the result.
+    ``missing`` has the shape of the grid, as the result has.
 
-    Examples
-    --------
     >>> from mollifier.mollify.grid import Axis
     >>> grid = Grid(Axis("x", 0.0, 1.0, 40))
     >>> missing = np.zeros(40, dtype=bool)
@@ -52,20 +47,9 @@ def wide(missing: Mask, grid: Grid, tuning: WeakTuning = DEFAULT) -> Mask:
 def fill_gaps(values: Array, grid: Grid, beyond: Mask | None = None, tuning: WeakTuning = DEFAULT) -> Array:
     """Fill missing values smoothly, then replace them by the mollified field until they no longer change.
 
-    Parameters
-    ----------
-    values
-        Shape of the grid, NaN where missing.
-    beyond
-        Missing nodes that take the nearest measured value and influence no other; none by default.
+    Values are NaN where missing. Missing nodes ``beyond``, by default none, take the nearest measured value
+    and influence no other. Raises `DataError` if no axis is long enough to mollify along.
 
-    Raises
-    ------
-    DataError
-        If no axis is long enough to mollify along.
-
-    Examples
-    --------
     >>> from mollifier.mollify.grid import Axis
     >>> grid = Grid(Axis("x", 0.0, 1.0, 60), Axis("t", 0.0, 1.0, 40))
     >>> u = np.sin(3 * grid["x"].points)[:, None] * np.cos(2 * grid["t"].points)

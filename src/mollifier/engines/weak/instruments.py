@@ -32,12 +32,8 @@ def projected_fields(
 ) -> dict[str, Array]:
     """The fields projected onto the equation, moved no further than noise explains, shape of the grid.
 
-    Parameters
-    ----------
-    sums, space, coefficients
-        The place of the linearisation.
-    residuals, weighted
-        r and ``C^-1 r``, shape (rows,).
+    The problem is linearised at ``coefficients``, where the residuals r, and ``weighted``, which is ``C^-1
+    r``, are (rows,).
     """
     # Far from the solution the residuals exceed the noise, and would move the fields by more than it.
     limit = min(1.0, len(residuals) / max(float(residuals @ weighted), _TINY))

@@ -96,13 +96,7 @@ class Integrands:
         return self._programs[kinds]
 
     def evaluate(self, env: Env, *kinds: str) -> dict[tuple, Array]:
-        """The expressions of some kinds, by key: arrays that broadcast.
-
-        Raises
-        ------
-        DataError
-            If a value is not finite.
-        """
+        """The expressions of some kinds, by key, which broadcast; `DataError` if a value is not finite."""
         with np.errstate(all="ignore"):
             values = self.program(*kinds).run(env)
         if not all(np.isfinite(v).all() for v in values):

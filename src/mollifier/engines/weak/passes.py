@@ -40,15 +40,8 @@ def total(
 ) -> Any:
     """The sum of a function's results, in the order of the tasks whichever ends first.
 
-    Parameters
-    ----------
-    function
-        Importable; its results are arrays, or tuples of arrays.
-    count
-        How many tasks there are.
+    The function is importable, its results are arrays, or tuples of arrays, and there are ``count`` tasks.
 
-    Examples
-    --------
     >>> total(abs, [1, -2, 3], 3)
     6
     """

@@ -25,22 +25,16 @@ class Posterior:
 
     #: Of unknown fields, by name. Those that are not quadratic are linearised about the last field found.
     priors: Mapping[str, FieldPrior]
-    #: Measurements of unknown fields.
-    known: Sequence[FieldMeasurements]
-    #: Unknown -> the slice of its coefficients.
-    place: Mapping[str, slice]
-    #: Numbers that steer the engine.
-    tuning: WeakTuning = DEFAULT
-    #: Whether the priors are estimated, or kept so that standard errors can be compared.
-    learn: bool = True
+    known: Sequence[FieldMeasurements]  #: Measurements of unknown fields.
+    place: Mapping[str, slice]  #: Unknown -> the slice of its coefficients.
+    tuning: WeakTuning = DEFAULT  #: Numbers that steer the engine.
+    learn: bool = True  #: Whether the priors are estimated, or kept so that standard errors can be compared.
     #: Whether the next estimate of the priors is from no start; those that follow begin with the last.
     anew: bool = True
     #: Whether the posterior is averaged over plausible priors, or taken at the maximum of the evidence.
     averaged: bool = False
-    #: Estimated shape and strength of each prior.
-    choices: dict[str, Choice] = field(default_factory=dict)
-    #: Of the priors at these strengths.
-    precisions: dict[str, Array] = field(default_factory=dict)
+    choices: dict[str, Choice] = field(default_factory=dict)  #: Estimated shape and strength of each prior.
+    precisions: dict[str, Array] = field(default_factory=dict)  #: Of the priors at these strengths.
     #: Root mean squares of the fields last found, the units of their priors.
     sizes: dict[str, float] = field(default_factory=dict)
     #: That of the priors for the last field found.
@@ -53,12 +47,9 @@ class Posterior:
         Priors that are not quadratic are linearised about the result, and their units are taken from it,
         until it no longer changes.
 
-        Parameters
-        ----------
-        information, right
-            Of the equations: precision of the coefficients, shape (m, m), and its product with the estimate.
-        scale
-            Roots of the information of each coefficient, all above zero, shape (m,).
+        ``information`` (m, m) is the precision of the coefficients by the equations, ``right`` its product
+        with their estimate, and ``scale`` (m,) the roots of the information of each coefficient, all above
+        zero.
         """
         if not np.trace(information) > 0 and not self.known:
             return np.zeros(len(scale)), np.diag(np.full(len(scale), np.inf)), -np.inf

@@ -29,11 +29,8 @@ from mollifier.problem.inverse_problem import InverseProblem
 def grid_data(problem: InverseProblem, form: WeakForm) -> GridData:
     """The arrays that the weak form is summed over: gaps filled or marked, known data differentiated.
 
-    Raises
-    ------
-    DataError
-        If the data are scattered, a field does not depend on every coordinate, or known data have gaps where
-        the fields have none.
+    Raises `DataError` if the data are scattered, a field does not depend on every coordinate, or known data
+    have gaps where the fields have none.
     """
     data = problem.data.whole or problem.data
     if not data.gridded:

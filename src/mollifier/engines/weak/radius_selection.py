@@ -28,14 +28,10 @@ _RADIUS_OF_SD = np.sqrt(19.0)
 class RadiusSelection:
     """Fits at several radii."""
 
-    #: Axis -> highest derivative of a test function.
-    orders: Mapping[str, int]
-    #: Of the problem.
-    estimator: Estimator
-    #: Radii -> the fit, in brief.
-    tried: dict[Radii, Fit] = field(default_factory=dict)
-    #: Called after every radius.
-    follow: Pace | None = None
+    orders: Mapping[str, int]  #: Axis -> highest derivative of a test function.
+    estimator: Estimator  #: Of the problem.
+    tried: dict[Radii, Fit] = field(default_factory=dict)  #: Radii -> the fit, in brief.
+    follow: Pace | None = None  #: Called after every radius.
 
     def __post_init__(self) -> None:
         sums = self.estimator.sums
@@ -129,10 +125,7 @@ class RadiusSelection:
     def given(self, radii: Radii, start: Array) -> Fit:
         """The fit at radii that the user gave.
 
-        Raises
-        ------
-        ConfigurationError
-            If they leave too few test functions, or too many for a field.
+        Raises `ConfigurationError` if they leave too few test functions, or too many for a field.
         """
         most, count = self.tuning.most_residuals_given, self.dense_residuals(self.space(radii))
         if self.dense and count > most:
@@ -170,12 +163,8 @@ class RadiusSelection:
     def search(self, first: Radii, start: Array) -> tuple[Radii, Fit]:
         """Radii with the smallest predicted error: first all scaled together, then one at a time.
 
-        Both go one way as long as that improves, and the other way where it does not.
-
-        Raises
-        ------
-        ConfigurationError
-            If no radius leaves enough test functions.
+        Both go one way as long as that improves, and the other way where it does not. Raises
+        `ConfigurationError` if no radius leaves enough test functions.
         """
         tuning, posterior = self.tuning, self.estimator.posterior
         best: tuple[float, Radii, Fit] | None = None
@@ -230,15 +219,9 @@ def score(fit: Fit, estimator: Estimator) -> float:
 def first_radii(data: GridData, orders: Mapping[str, int], over: Collection[str] = ()) -> Radii:
     """Radii at which the kernel's spectrum ends where that of the data does.
 
-    Parameters
-    ----------
-    data
-        The fields and their noise.
-    orders
-        Axis -> highest derivative of a test function.
-    over
-        Axes that an unknown field varies over: radii then leave room for a dozen test functions along these.
-        Lengths of axes are what the data cover between gaps.
+    ``orders`` are the highest derivatives of a test function along each axis. Along axes that an unknown
+    field varies ``over`` radii leave room for a dozen test functions. Lengths of axes are what the data cover
+    between gaps.
     """
     found, tuning, grid = [], data.tuning, data.grid
     there = np.ones(grid.shape, dtype=bool) if data.gaps is None else ~data.gaps

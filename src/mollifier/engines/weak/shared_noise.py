@@ -33,19 +33,8 @@ def effect_modes(
 ) -> Array:
     """Modes (rows, shapes) of one effect.
 
-    Parameters
-    ----------
-    equations
-        Number of equations.
-    channels
-        All integrands.
-    slabs
-        The integrands' derivatives by fields, slab by slab.
-
-    Raises
-    ------
-    ConfigurationError
-        If they are too many to be held.
+    ``channels`` are all integrands, and ``slabs`` their derivatives by fields, slab by slab. Raises
+    `ConfigurationError` if the modes are too many to be held.
     """
     total = np.zeros((equations, space.size, int(np.prod(effect.shape))))
     if total.size > _MOST:

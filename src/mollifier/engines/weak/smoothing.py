@@ -25,12 +25,7 @@ _KERNEL, _ACCURACY = BSpline(7), 3
 def mollified(values: Array, grid: Grid, cells: float, fewest: int) -> Array:
     """Values mollified along the axes of at least ``fewest`` nodes, where there are such.
 
-    Parameters
-    ----------
-    values
-        Broadcasts to the shape of the grid.
-    cells
-        Radius in cells; 0 leaves the values as they are.
+    Values broadcast to the shape of the grid; the radius is in cells, and 0 leaves the values as they are.
     """
     full = np.broadcast_to(values, grid.shape)
     long = _long(grid, fewest)
@@ -67,17 +62,9 @@ def smoothing_cells(
     with s the noise variance (Stein, Ann. Stat. 9:1135, 1981). ``tuning.smoothing_cells`` are compared, and
     no smoothing.
 
-    Parameters
-    ----------
-    values, variance
-        The noisy field and the variance of its noise; both broadcast to the shape of the grid.
-    gaps
-        Nodes that do not count, shape of the grid.
-    most
-        Largest radius, in cells.
+    ``values`` and ``variance`` are those of the noisy field and of its noise, and broadcast to the shape of
+    the grid. Nodes in ``gaps``, of that shape, do not count. The radius is at most ``most`` cells.
 
-    Examples
-    --------
     >>> from mollifier.mollify.grid import Axis
     >>> grid = Grid(Axis("x", 0.0, 6.0, 200))
     >>> u = np.sin(grid["x"].points)
@@ -125,14 +112,8 @@ def interpolation_variance(
     """Mean squared error of quintic interpolation between the nodes, which sums over the grid inherit.
 
     Estimated from the error at every other node when interpolating from the rest. That falls with the sixth
-    power of the spacing, so that noise contributes little.
-
-    Parameters
-    ----------
-    values
-        Shape of the grid.
-    along
-        Axes that count; those with fewer than ``tuning.interpolated_nodes`` nodes are left out.
+    power of the spacing, so that noise contributes little. ``values`` have the shape of the grid. The axes
+    ``along`` count, but for those with fewer than ``tuning.interpolated_nodes`` nodes.
     """
     total = 0.0
     for i, axis in enumerate(grid):

@@ -29,16 +29,9 @@ def start_values(
 ) -> Array:
     """The best coefficients (m,) found.
 
-    Parameters
-    ----------
-    start
-        Coefficients of all unknowns, shape (m,).
-    nonlinear
-        Unknowns that the equations are not linear in.
-    values
-        Those of them that are numbers -> the values to try first.
-    bounds
-        Shape (2, m).
+    ``start`` (m,) are the coefficients of all unknowns and ``bounds`` (2, m) theirs. ``nonlinear`` are the
+    unknowns that the equations are not linear in; those of them that are numbers have ``values`` to try
+    first.
     """
     tuning = sums.tuning
     fixed = {i for n in nonlinear for i in range(sums.place[n].start, sums.place[n].stop)}

@@ -38,14 +38,7 @@ class WeakRows(NamedTuple):
 class WeakSums:
     """Sums of a problem's integrands over its data, at given coefficients of the unknowns.
 
-    Parameters
-    ----------
-    integrands
-        Of the weak form.
-    data
-        The arrays that are summed over.
-    bases
-        One for each unknown; their coefficients are laid out one after another.
+    ``bases`` has one for each unknown; their coefficients are laid out one after another.
     """
 
     def __init__(self, integrands: Integrands, data: GridData, bases: Sequence[Basis]) -> None:

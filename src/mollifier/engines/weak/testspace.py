@@ -35,8 +35,7 @@ _LEAST_BLOCK = 64
 class SeparableFunction:
     """A function on the grid: ``sum_r core[r] prod_a factor(a)[r_a]``, r over the lattice of the core."""
 
-    #: Coefficients, one axis for each of the grid.
-    core: Array
+    core: Array  #: Coefficients, one axis for each of the grid.
     #: Of an axis, (core's length, nodes); with a true second argument its sums over the nodes, of length 1.
     factor: Callable[[int, bool], Array]
 
@@ -63,8 +62,7 @@ class TestSpace:
     """
 
     __test__ = False  # a name that pytest would collect
-    #: The factors.
-    axes: tuple[AxisTests, ...]
+    axes: tuple[AxisTests, ...]  #: The factors.
     #: Nodes, shape of the grid, that no test function may reach; products that do are left out, and the
     #: others numbered in order. None if there are none.
     gaps: Mask | None = None
@@ -109,17 +107,8 @@ class TestSpace:
     ) -> tuple[Mask | slice, Index, Index]:
         """Pairs of a product and something else, restricted to the products that are test functions.
 
-        Parameters
-        ----------
-        products, others
-            Flat indices, shape (pairs,).
-        both
-            Whether the others are products too.
-
-        Returns
-        -------
-        tuple
-            Which pairs are left, their rows, and their others, which are rows too if ``both``.
+        Flat indices of both are (pairs,); with ``both`` the others are products too. Returns which pairs are
+        left, their rows, and their others, which are rows too if ``both``.
         """
         if self.kept is None:
             return slice(None), products, others
@@ -133,14 +122,8 @@ class TestSpace:
     def independent(self, counted: Mask, white: bool) -> float:
         """Number of independent residuals among the overlapping ones of one equation.
 
-        It is ``trace(C)^2 / trace(C^2)`` with C their covariance under white noise.
-
-        Parameters
-        ----------
-        counted
-            Which residuals count, shape (size,).
-        white
-            Whether the residuals are whitened, and all that count are independent.
+        It is ``trace(C)^2 / trace(C^2)`` with C their covariance under white noise. ``counted`` (size,)
+        is whether a residual counts; ``white`` residuals are all independent.
         """
         if white:
             return float(counted.sum())
@@ -275,15 +258,8 @@ class Spaces:
 def index_pairs(found: Sequence[Pairs], left: Sequence[int], right: Sequence[int]) -> Pairs:
     """Flat indices of the pairs that are pairs along every axis, the last axis fastest.
 
-    Parameters
-    ----------
-    found
-        Pairs along each axis.
-    left, right
-        Shapes of the two lattices.
+    ``found`` are the pairs along each axis, ``left`` and ``right`` the shapes of the two lattices.
 
-    Examples
-    --------
     >>> two = np.array([0, 1])
     >>> index_pairs([(two, 0 * two), (two, two)], (2, 2), (1, 2))
     (array([0, 1, 2, 3]), array([0, 1, 0, 1]))
@@ -306,16 +282,9 @@ def space(
 ) -> TestSpace:
     """Test functions on a grid.
 
-    Parameters
-    ----------
-    radius, orders
-        Radius, in the axis's unit, and highest derivative, by axis; a radius of 0 keeps the nodes.
-    density
-        As for `axis_tests`.
-    gaps
-        Nodes that no test function may reach, shape of the grid.
-    ends
-        Of each axis, where test functions reach over them; by default nowhere.
+    By axis, ``radius``, in its unit, of which 0 keeps the nodes, ``orders``, the highest derivatives, and
+    ``ends``, where test functions reach over them, by default nowhere. ``density`` is as for `axis_tests`. No
+    test function may reach the nodes in ``gaps``, of the shape of the grid.
     """
     axes = tuple(
         axis_tests(a, radius[a.name], orders[a.name], density, tuning, both)

@@ -27,8 +27,7 @@ class WeakTuning:
     # -- expectations under noise
     #: Highest power of the noise variance in expectations of polynomials, whose series ends.
     polynomial_powers: int = 8
-    #: The same for all other functions, whose series is cut off there.
-    other_powers: int = 2
+    other_powers: int = 2  #: The same for all other functions, whose series is cut off there.
 
     # -- test functions
     #: Cells in a radius from which on the trapezoidal rule integrates a polynomial kernel to about 1e-8.
@@ -37,51 +36,40 @@ class WeakTuning:
     quadrature_degrees: tuple[int, ...] = (5, 3, 1)
     #: Largest Lebesgue function of a stable interpolating spline; even nodes give 5 at most.
     largest_gain: float = 10.0
-    #: Gauss points between neighbouring nodes and knots.
-    gauss_points: int = 8
+    gauss_points: int = 8  #: Gauss points between neighbouring nodes and knots.
     #: Weights below this ratio to the largest are set to zero: those of a spline never end.
     negligible_weight: float = 1e-11
     #: Correlation of two test functions, by their weights' absolute values, below which it counts as zero.
     negligible_overlap: float = 1e-7
-    #: Largest share of a test function's weights that may lie in wide gaps.
-    weight_in_gaps: float = 1e-4
-    #: Degree of B-spline test functions above the order of the highest derivative.
-    extra_degree: int = 3
-    #: Centres of polynomial test functions in one radius.
-    density: float = 3.0
+    weight_in_gaps: float = 1e-4  #: Largest share of a test function's weights that may lie in wide gaps.
+    extra_degree: int = 3  #: Degree of B-spline test functions above the order of the highest derivative.
+    density: float = 3.0  #: Centres of polynomial test functions in one radius.
 
     # -- gaps, smoothing, sums
     #: Radius, in cells, of the mollifier that fills gaps and differentiates known data.
     gap_cells: float = 4.0
-    #: Nodes of the shortest axis that is smoothed along.
-    smoothed_nodes: int = 9
+    smoothed_nodes: int = 9  #: Nodes of the shortest axis that is smoothed along.
     #: A gap is wide where less than this share of the nodes within ``gap_cells`` is measured. A little more
     #: than half, since edges have steps.
     measured_share: float = 0.6
     #: Most rounds of filling, and the change, in standard deviations of the field, that ends them.
     gap_rounds: int = 60
     gap_change: float = 1e-6
-    #: Most steps of the least-squares solver that bridges gaps first.
-    gap_steps: int = 1000
+    gap_steps: int = 1000  #: Most steps of the least-squares solver that bridges gaps first.
     #: Radii, in cells, among which the smoother of a field is chosen.
     smoothing_cells: tuple[float, ...] = (2.5, 4.0, 6.0, 10.0, 16.0, 25.0, 40.0)
-    #: Nodes of the shortest axis whose interpolation error is estimated.
-    interpolated_nodes: int = 13
-    #: Values of one integrand that are held in memory at a time.
-    slab_values: int = 2**19
+    interpolated_nodes: int = 13  #: Nodes of the shortest axis whose interpolation error is estimated.
+    slab_values: int = 2**19  #: Values of one integrand that are held in memory at a time.
     #: Values of one field in a block of data that are read in blocks; never less than a chunk of the file.
     block_values: int = 2**22
-    #: Values of the middle of the data that smoothers are chosen by.
-    smoothed_values: int = 2**15
+    smoothed_values: int = 2**15  #: Values of the middle of the data that smoothers are chosen by.
     #: Values of the middle of the data that sizes are taken from, and lines for spectra along an axis.
     part_values: int = 2**20
     spectrum_lines: int = 1000
-    #: Relative rounding error of values that were given as free of noise.
-    rounding: float = 1e-8
+    rounding: float = 1e-8  #: Relative rounding error of values that were given as free of noise.
 
     # -- splines of unknown fields
-    #: Splines within one radius of the first test functions.
-    splines_per_radius: float = 2.0
+    splines_per_radius: float = 2.0  #: Splines within one radius of the first test functions.
     #: Most cells along an axis, and most coefficients of a field.
     most_cells: int = 60
     most_coefficients: int = 900
@@ -119,8 +107,7 @@ class WeakTuning:
     #: Most rounds with instrumental slopes, and the change in standard errors that ends them.
     instrumental_rounds: int = 10
     settled_sd: float = 0.1
-    #: Residuals whose variance is below this ratio to the largest hold no data.
-    zero_variance: float = 1e-12
+    zero_variance: float = 1e-12  #: Residuals whose variance is below this ratio to the largest hold no data.
     #: Ridge of the residuals' covariance, as a share of its diagonal. Combinations of overlapping test
     #: functions that cancel the noise to less than this would decide the estimate by errors of quadrature.
     ridge: float = 1e-5
@@ -131,8 +118,7 @@ class WeakTuning:
     prior_growth: float = 2.0
     #: Least size of a field, over what each of its coefficients by the data alone would be.
     least_size: float = 0.1
-    #: Choice of the priors of unknown fields.
-    priors: PriorTuning = field(default_factory=PriorTuning)
+    priors: PriorTuning = field(default_factory=PriorTuning)  #: Choice of the priors of unknown fields.
 
     # -- choice of radii
     #: At the first radius the kernel's spectrum has fallen by exp(-this) at the data's spectral corner.
@@ -153,8 +139,7 @@ class WeakTuning:
     #: Degrees of freedom of the residuals that the first radius and a new one must leave: fewer show no
     #: misfit.
     least_freedom: float = 10.0
-    #: Cells of the smallest radius above the order of the highest derivative.
-    least_cells: float = 1.0
+    least_cells: float = 1.0  #: Cells of the smallest radius above the order of the highest derivative.
     #: Residuals whose whole covariance is held: for every radius tried, and for one that the user gave.
     most_residuals: int = 1800
     most_residuals_given: int = 6000
@@ -177,15 +162,12 @@ class WeakTuning:
     #: Decades of the values tried are from minus this to this; values tried between two finite bounds.
     start_decades: int = 15
     start_between: int = 9
-    #: Sweeps over several such numbers.
-    start_sweeps: int = 3
+    start_sweeps: int = 3  #: Sweeps over several such numbers.
     #: Steps, in decades, of the search from the best value, and the most steps one way.
     start_steps: tuple[float, ...] = (0.5, 0.25, 0.12, 0.06, 0.03)
     start_moves: int = 20
-    #: Most coefficients with which start values are searched.
-    start_coefficients: int = 60
-    #: Eigenvalues of the scaled equations below this count as zero.
-    start_singular: float = 1e-8
+    start_coefficients: int = 60  #: Most coefficients with which start values are searched.
+    start_singular: float = 1e-8  #: Eigenvalues of the scaled equations below this count as zero.
     #: A value whose sum of squares exceeds the least by this factor is discarded: near a pole the expansion
     #: in the noise does not converge, and the variance means nothing.
     start_worse: float = 4.0
@@ -194,16 +176,13 @@ class WeakTuning:
     #: Residuals of so many standard errors are a misfit, unless noise alone shows them more often than this.
     misfit: float = 1.08
     misfit_chance: float = 1e-3
-    #: Values that one degree of freedom of an estimated noise takes.
-    noise_freedom: float = 4.0
-    #: A misfit exceeds such a share of the equation's terms.
-    misfit_share: float = 0.001
+    noise_freedom: float = 4.0  #: Values that one degree of freedom of an estimated noise takes.
+    misfit_share: float = 0.001  #: A misfit exceeds such a share of the equation's terms.
     #: Share of a misfit that a constant added to a condition explains, from which the condition is named.
     misfit_named: float = 0.9
     #: A law that changes by so many standard errors in the last round of weights has not settled.
     moving: float = 1.0
-    #: A field misses its measurements by so many of their standard errors.
-    missed: float = 2.0
+    missed: float = 2.0  #: A field misses its measurements by so many of their standard errors.
     #: Estimates that differ by so many standard errors between neighbouring radii depend on the radius.
     unsteady: float = 4.0
     #: Relative error by the grid that is reported, and that leaves an unknown undetermined.

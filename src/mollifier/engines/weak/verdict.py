@@ -32,12 +32,8 @@ from mollifier.problem.status import Status, StatusName
 def verdict(problem: InverseProblem, fit: Fit, selection: RadiusSelection, dataset: xr.Dataset) -> Status:
     """The gravest finding about a fit, or that it converged.
 
-    Parameters
-    ----------
-    fit, selection
-        The estimate, and those at other radii.
-    dataset
-        The fields of the solution and their standard errors.
+    ``fit`` is the estimate, ``selection`` has those at other radii, and ``dataset`` the fields of the
+    solution and their standard errors.
     """
     sums = selection.estimator.sums
     why = undetermined_by_structure(problem) or because(fit.free_directions, problem.system.linear_in)
@@ -127,15 +123,9 @@ def _misfit(problem: InverseProblem, fit: Fit, selection: RadiusSelection) -> St
 def largest_misfit(free: float, values: float, tuning: WeakTuning = DEFAULT) -> float:
     """The largest rms of residuals in their standard errors that noise explains.
 
-    Parameters
-    ----------
-    free
-        Degrees of freedom of the residuals.
-    values
-        Measurements that the noise was estimated from; infinite where it was given.
+    The residuals have ``free`` degrees of freedom, and the noise was estimated from so many ``values``,
+    infinite where it was given.
 
-    Examples
-    --------
     >>> round(largest_misfit(10, np.inf), 2), round(largest_misfit(1000, np.inf), 2)
     (1.72, 1.08)
     """
