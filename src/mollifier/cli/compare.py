@@ -26,11 +26,8 @@ def compare_engines(
 ) -> int:
     """Solve the problem of a file by several engines, print the table and the verdict, then save all.
 
-    Returns
-    -------
-    int
-        The exit code: 0 where an engine converged and no two disagree; 1 where none converged or two
-        disagree; 130 when interrupted.
+    The exit code is 0 where an engine converged and no two disagree, 1 where none converged or two disagree,
+    and 130 when interrupted.
     """
     problem = file.problem()
     from mollifier.diagnostics.compare.comparison import compare

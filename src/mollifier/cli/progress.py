@@ -55,17 +55,9 @@ class _Display:
 class Follower(_Display):
     """Shows each `mollifier.engines.progress.Progress` it is called with; a context manager.
 
-    Parameters
-    ----------
-    console
-        Where to; a live display on a terminal, otherwise a line every few seconds.
-    quiet
-        Show nothing.
-    label
-        What is being solved, where there are several.
+    It shows a live display on a terminal, otherwise a line every few seconds, and nothing if ``quiet``.
+    ``label`` is what is being solved, where there are several.
 
-    Examples
-    --------
     >>> from types import SimpleNamespace
     >>> from rich.console import Console
     >>> event = SimpleNamespace(engine="network", stage="fit", step=5, steps=10, seconds=2.0, left=2.0,

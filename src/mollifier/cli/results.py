@@ -148,13 +148,7 @@ def _same_unknowns(problem: Path, solution: Solution) -> None:
 
 
 def _text(file: Path) -> str:
-    """A problem file's text; what a run kept of one, as YAML.
-
-    Raises
-    ------
-    ConfigurationError
-        If it is no problem file.
-    """
+    """A problem file's text; what a run kept of one, as YAML; `ConfigurationError` if it is none."""
     if file.suffix != ".json":
         from mollifier.engines.settings import load_problem
 

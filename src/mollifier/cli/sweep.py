@@ -90,18 +90,9 @@ def sweep(
 ) -> int:
     """Solve for each value, print and save ``estimates.csv``; a value that fails is noted and passed over.
 
-    Parameters
-    ----------
-    jobs
-        Processes of this machine; with 1 this one solves.
-    address
-        Of an executor that solves in their place: `mollifier.io.executors.executor_at`.
-
-    Returns
-    -------
-    int
-        The exit code: 0 where all have an answer, 1 where some have none, 2 where none could be run, 130 when
-        interrupted.
+    It solves in ``jobs`` processes of this machine, with 1 in this one, or on the executor of an ``address``
+    (`mollifier.io.executors.executor_at`). The exit code is 0 where all have an answer, 1 where
+    some have none, 2 where none could be run, and 130 when interrupted.
     """
     kept = file.kept()
     values = kept.values_of(name)

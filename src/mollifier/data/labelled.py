@@ -46,13 +46,7 @@ class Labelled(Printed):
 
     @property
     def in_memory(self) -> xr.Dataset:
-        """The dataset.
-
-        Raises
-        ------
-        DataError
-            If the data are read in blocks.
-        """
+        """The dataset; `DataError` if the data are read in blocks."""
         if self.whole is None:
             return self.dataset
         raise DataError(
@@ -109,12 +103,7 @@ class Labelled(Printed):
     def grid(self, names: Iterable[str] | None = None) -> Grid:
         """The grid of the data, or of some of its coordinates, in the order of the data.
 
-        Raises
-        ------
-        DataError
-            If the data are scattered.
-        GridError
-            If a name is not a coordinate.
+        Raises `DataError` if the data are scattered, and `GridError` if a name is not a coordinate.
         """
         if not self.gridded:
             where = f"scattered over {self.coordinates}"

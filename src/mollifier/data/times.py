@@ -33,13 +33,8 @@ def moments(name: str, column: Any) -> NDArray[Any]:
     Dates are those of ISO 8601, or ``31.12.2025 14:30``, ``12/31/2025 2:30 PM``: with points the day comes
     first, with slashes what a number above 12 shows. Times are ``h:mm:ss``; there may be more than 24 hours.
 
-    Raises
-    ------
-    DataError
-        If day and month, or hours and minutes, cannot be distinguished.
+    Raises `DataError` if day and month, or hours and minutes, cannot be distinguished.
 
-    Examples
-    --------
     >>> moments("t", pd.Series(["0:30:00", "25:00:00"])).astype("m8[m]").astype(int).tolist()
     [30, 1500]
     >>> moments("t", pd.Series(["31.12.2025 14:30", "01.01.2026 2:00"])).astype("M8[m]").astype(str).tolist()

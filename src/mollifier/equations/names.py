@@ -61,13 +61,9 @@ class Reference(NamedTuple):
 class Names:
     """What the names of an equation may mean.
 
-    Raises
-    ------
-    EquationError
-        If a name is declared twice, a constant is not finite, or something varies over no coordinate.
+    Raises `EquationError` if a name is declared twice, a constant is not finite, or something varies over no
+    coordinate.
 
-    Examples
-    --------
     >>> names = Names(("x", "t"), fields={"u": ("x", "t")}, unknowns={"k": ("x",)})
     >>> names.time, names.spatial
     ('t', ('x',))
@@ -181,10 +177,7 @@ class Names:
     def resolve(self, name: str) -> Reference:
         """The meaning of a name in an equation.
 
-        Raises
-        ------
-        EquationError
-            If it is not declared, or is a derivative that does not exist.
+        Raises `EquationError` if it is not declared, or is a derivative that does not exist.
         """
         cache: dict[str, Reference] = self._resolved
         if name not in cache:

@@ -21,23 +21,10 @@ def fields_in(
 ) -> tuple[str, ...]:
     """Candidates that the equations differentiate, and which must therefore be fields, in the order given.
 
-    Parameters
-    ----------
-    equations
-        As in `parse`.
-    candidates
-        Names of data variables; a mapping to their coordinates excludes those that a derivative cannot touch,
-        such as constants inside ``div``.
-    coordinates
-        Names of the coordinates.
+    Equations are as in `parse`. Candidates are names of data variables; a mapping to their coordinates
+    excludes those that a derivative cannot touch, such as constants inside ``div``. Raises `EquationError` if
+    a text does not parse or a callable cannot be traced.
 
-    Raises
-    ------
-    EquationError
-        If a text does not parse or a callable cannot be traced.
-
-    Examples
-    --------
     >>> fields_in("0 = div(k*grad(u)) + s", ("u", "s"), ("x", "y"))
     ('u',)
     >>> fields_in("u_t = c*w*lap(u)", {"u": ("x", "t"), "w": ("x",), "c": ()}, ("x", "t"))

@@ -80,20 +80,9 @@ class Equation:
     def evaluate(self, env: Mapping[str, Any]) -> Any:
         """The residual on arrays.
 
-        Parameters
-        ----------
-        env
-            Name (`symbols`) -> NumPy array or torch tensor; shapes must broadcast.
-
-        Returns
-        -------
-        array
-            Of the broadcast shape; a torch tensor if any value is one, differentiable.
-
-        Raises
-        ------
-        EquationError
-            If a name is missing.
+        ``env`` has a NumPy array or torch tensor for each of `symbols`, of shapes that broadcast. The result
+        has the broadcast shape; it is a torch tensor if any value is one, differentiable. Raises
+        `EquationError` if a name is missing.
         """
         return self._function(env)
 
@@ -104,12 +93,8 @@ class Equation:
     def partial(self, name: str) -> ArrayFunction:
         """d residual / d symbol, all other symbols held, as a function of ``env``.
 
-        A constant partial gives an array of shape ``()``; for a symbol that is absent it is zero.
-
-        Raises
-        ------
-        EquationError
-            If the name means nothing in this problem.
+        A constant partial gives an array of shape ``()``; for a symbol that is absent it is zero. Raises
+        `EquationError` if the name means nothing in this problem.
         """
         name = self._canonical(name)
         if name not in self._partials:
@@ -119,20 +104,9 @@ class Equation:
     def collect(self, names: Iterable[str]) -> tuple[ArrayFunction, dict[str, ArrayFunction]]:
         """Split ``residual = remainder + sum of name * factor``.
 
-        Parameters
-        ----------
-        names
-            Symbols, usually scalar unknowns, in which the residual is jointly affine.
-
-        Returns
-        -------
-        remainder, factors
-            Functions of ``env``; none needs the values of ``names``.
-
-        Raises
-        ------
-        EquationError
-            If the residual is not affine in them.
+        ``names`` are symbols, usually scalar unknowns, in which the residual is jointly affine. Remainder and
+        factors are functions of ``env`` that need no values of the names. Raises `EquationError` if the
+        residual is not affine in them.
         """
         symbols = {name: sympy.Symbol(self._canonical(name)) for name in names}
         expanded = expand(self.residual)
@@ -210,10 +184,7 @@ class EquationSystem:
     def order_along(self, coordinate: str, field: str = "") -> int:
         """The largest order along one coordinate, of one field or unknown, or of all.
 
-        Raises
-        ------
-        EquationError
-            If it is not a coordinate.
+        Raises `EquationError` if it is not a coordinate.
         """
         check_known([coordinate], self.names.coordinates, EquationError, "'{}' is not a coordinate.")
         used = (ds for f, ds in self.derivatives.items() if field in ("", f))
@@ -288,23 +259,12 @@ class EquationSystem:
 
 
 def parse(equations: EquationLike | Sequence[EquationLike], names: Names) -> EquationSystem:
-    """Read equations.
+    """Read equations, with what their names mean.
 
-    Parameters
-    ----------
-    equations
-        Text (several equations separated by ``;`` or line breaks), a SymPy expression or Eq, a callable that
-        takes a mapping of names and returns the residual, or a sequence of these.
-    names
-        What their names mean.
+    They are text (several equations separated by ``;`` or line breaks), a SymPy expression or Eq, a callable
+    that takes a mapping of names and returns the residual, or a sequence of these. Raises `EquationError`,
+    with its text, its place and the nearest valid name, if one cannot be read.
 
-    Raises
-    ------
-    EquationError
-        If an equation cannot be read: with its text, its place and the nearest valid name.
-
-    Examples
-    --------
     >>> names = Names(("x", "y"), fields={"u": ("x", "y")}, unknowns={"lambda": ()})
     >>> parse("0 = lambda*lap(u) + u^2", names).equations[0].residual
     -lambda*(u_xx + u_yy) - u**2

@@ -29,15 +29,9 @@ def typed(*apart: str) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
     """A decorator that refuses names of no parameter, and kinds of arguments that no annotation names.
 
     The outermost kind counts: a number, text, a mapping, a sequence, a class. An annotation that names
-    anything else, or that is imported for types only, admits everything.
+    anything else, or that is imported for types only, admits everything. The function itself checks the
+    parameters ``apart``.
 
-    Parameters
-    ----------
-    apart
-        Parameters that the function checks itself.
-
-    Examples
-    --------
     >>> @typed()
     ... def thin(n: int, rename: Mapping[str, str] | None = None) -> int:
     ...     return int(n)

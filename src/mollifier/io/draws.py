@@ -18,10 +18,7 @@ Rng: TypeAlias = (
 def generator(rng: Rng) -> np.random.Generator:
     """The generator that ``rng`` stands for: itself, one of that seed, or a fresh one for None.
 
-    Raises
-    ------
-    ConfigurationError
-        If it is nothing that `numpy.random.default_rng` takes.
+    Raises `ConfigurationError` if it is nothing that `numpy.random.default_rng` takes.
     """
     try:
         if isinstance(rng, bool):
@@ -37,13 +34,8 @@ def generator(rng: Rng) -> np.random.Generator:
 def seed_of(rng: Rng) -> int:
     """The seed of a run that can be repeated: the number given, one drawn from a generator, or a fresh one.
 
-    Raises
-    ------
-    ConfigurationError
-        As `generator`, or if a number has more than 63 bits.
+    Raises `ConfigurationError` as `generator` does, or if a number has more than 63 bits.
 
-    Examples
-    --------
     >>> seed_of(7), seed_of(np.random.default_rng(0)) == seed_of(np.random.default_rng(0))
     (7, True)
     >>> seed_of(-1)

@@ -70,11 +70,8 @@ def reported(path: Path):
 def require_file(file: Path) -> None:
     """Refuse a path that is no file, before it is opened.
 
-    Raises
-    ------
-    DataError
-        If it is missing, with the nearest name there is; a folder; or a pipe or device, which can be read
-        only once, or for ever.
+    Raises `DataError` if it is missing, with the nearest name there is; a folder; or a pipe or device, which
+    can be read only once, or for ever.
     """
     try:
         file.stat()
@@ -104,15 +101,9 @@ def require_package(path: Path, package: str, extra: str) -> None:
 def ensure_folder(path: str | os.PathLike[str]) -> Path:
     """The folder, made if need be, and proved writable by writing and removing a small file.
 
-    Call it before a run, so that a refusal costs nothing.
+    Call it before a run, so that a refusal costs nothing. Raises `OutputError` if the folder cannot be made
+    or written to.
 
-    Raises
-    ------
-    OutputError
-        If the folder cannot be made or written to.
-
-    Examples
-    --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as parent:
     ...     folder = ensure_folder(Path(parent) / "out" / "run")
@@ -134,10 +125,7 @@ def ensure_folder(path: str | os.PathLike[str]) -> Path:
 def require_writable(path: str | os.PathLike[str]) -> Path:
     """A file's path, before its content is computed; its folder is made if need be.
 
-    Raises
-    ------
-    OutputError
-        If it is a folder, or its folder cannot be written to.
+    Raises `OutputError` if it is a folder, or its folder cannot be written to.
     """
     target = Path(path)
     with reported(target):
@@ -150,22 +138,10 @@ def require_writable(path: str | os.PathLike[str]) -> Path:
 def write_atomically(path: str | os.PathLike[str], writer: Callable[[Path], object]) -> Path:
     """Write a file so that readers see the old one or the whole new one, never a part.
 
-    The folder is made if need be. Nothing is left behind on failure, an interrupt included.
+    The folder is made if need be. Nothing is left behind on failure, an interrupt included. ``writer`` is
+    called with a temporary path, of the same suffix in the same folder, where it writes the content. Raises
+    `OutputError` if the disk is full, or the path cannot be written to.
 
-    Parameters
-    ----------
-    path
-        The file to write or replace.
-    writer
-        Called with a temporary path, of the same suffix in the same folder, where it writes the content.
-
-    Raises
-    ------
-    OutputError
-        If the disk is full, or the path cannot be written to.
-
-    Examples
-    --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = write_atomically(Path(folder) / "a.txt", lambda p: p.write_text("whole"))
@@ -302,12 +278,8 @@ def _write_group(group: h5py.Group, dataset: xr.Dataset) -> None:
 def verify_checksum(path: Path) -> None:
     """Compare a file with the ``.sha256`` beside it, where there is one.
 
-    A damaged HDF5 file can do worse than fail: an attempt to read it may never end.
-
-    Raises
-    ------
-    OSError
-        If they differ.
+    A damaged HDF5 file can do worse than fail: an attempt to read it may never end. Raises `OSError` if they
+    differ.
     """
     checksum = path.with_suffix(".sha256")
     if not checksum.is_file():
@@ -324,10 +296,8 @@ def verify_checksum(path: Path) -> None:
 def read_groups(path: Path) -> tuple[dict[str, Any], dict[str, xr.Dataset]]:
     """Read back what `write_groups` wrote: the attributes of the file, and the datasets by group name.
 
-    Raises
-    ------
-    OSError
-        If the file differs from its checksum, or is damaged (h5py and xarray also raise other errors then).
+    Raises `OSError` if the file differs from its checksum, or is damaged (h5py and xarray also raise other
+    errors then).
     """
     import h5netcdf
     from xarray.backends import H5NetCDFStore

@@ -25,11 +25,8 @@ def is_hdf5(path: Path) -> bool:
 def open_hdf5(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     """An open HDF5 file, and its arrays by their path in it.
 
-    Raises
-    ------
-    DataError
-        If the file is damaged, leads to other files, is nested too deep, or holds too many groups, or more
-        than the memory can.
+    Raises `DataError` if the file is damaged, leads to other files, is nested too deep, or holds too many
+    groups, or more than the memory can.
     """
     try:
         with h5py.File(path, "r") as file:

@@ -32,24 +32,11 @@ def locked(folder: str | os.PathLike[str], name: str = "", wait: float = _WAIT) 
     The lock is the operating system's, on the file ``.lock``: it ends with its process, a kill or a power cut
     included, so a file that is left over blocks nobody. A file system without locks goes unprotected.
 
-    Parameters
-    ----------
-    folder
-        Must exist.
-    name
-        What is locked within the folder, where several kinds of run may share it: the file is ``.NAME.lock``.
-    wait
-        Seconds to wait for another run.
+    The folder must exist. ``name`` is what is locked within it, where several kinds of run may share it: the
+    file is then ``.NAME.lock``. ``wait`` is the number of seconds to wait for another run. Raises `BusyError`
+    if another run holds the lock, with its process, machine and start, and `OutputError` if the lock file
+    cannot be written, or is a symbolic link.
 
-    Raises
-    ------
-    BusyError
-        If another run holds the lock, with its process, machine and start.
-    OutputError
-        If the lock file cannot be written, or is a symbolic link.
-
-    Examples
-    --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as out:
     ...     with locked(out):

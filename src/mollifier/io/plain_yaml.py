@@ -21,13 +21,10 @@ _DEEPEST = 20
 def parse_yaml(text: str) -> Any:
     """YAML as plain values: no aliases, no repeated keys, 20 levels; only true and false are booleans.
 
+    Raises `ConfigurationError` with line and column.
+
     >>> parse_yaml("{K: 1e-3, on: [x, y], steps: 20}")
     {'K': 0.001, 'on': ['x', 'y'], 'steps': 20}
-
-    Raises
-    ------
-    ConfigurationError
-        With line and column.
     """
     try:
         return yaml.load(text, Loader=_Loader)

@@ -17,20 +17,10 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
 
     Plugins (`mollifier.io.plugins`) are loaded before the first lookup, so that what they register is found.
 
-    Parameters
-    ----------
-    kind
-        What an entry is, for messages: "kernel".
-    entries
-        Name -> entry, or where it is, as "module:attribute", to be imported at the first lookup.
+    ``kind`` is what an entry is, for messages: "kernel". An entry may be given as its place,
+    "module:attribute", to be imported at the first lookup. A lookup raises `ConfigurationError` if there is
+    no entry of this name, `register` if the name is taken.
 
-    Raises
-    ------
-    ConfigurationError
-        From a lookup, if there is no entry of this name; from `register`, if the name is taken.
-
-    Examples
-    --------
     >>> shapes = Registry("shape", {"square": lambda a: a * a, "root": "math:sqrt"})
     >>> shapes.register("cube", lambda a: a**3)
     >>> shapes.names(), shapes["root"](9.0), shapes["cube"](2)

@@ -21,13 +21,7 @@ class StoppedInStep(BaseException):
 
 
 def end_if_terminated() -> None:
-    """End the process that was told to end in an earlier run, as SIGTERM would have ended it.
-
-    Raises
-    ------
-    SystemExit
-        With the exit code of SIGTERM.
-    """
+    """End a process that received SIGTERM in an earlier run, as that would have ended it (`SystemExit`)."""
     if TERMINATED.is_set():
         raise SystemExit(128 + signal.SIGTERM)
 

@@ -50,26 +50,11 @@ class AdaptiveOperator:
 
     A result is a mean of those of two radii, so that polynomials are as exact as with either.
 
-    Parameters
-    ----------
-    grid, kernel, accuracy
-        As for `TensorOperator`; rows are one-sided at the ends.
-    order
-        Order along each axis.
-    radius
-        Axis -> its radius, or "adaptive", the same in spacings along all such axes.
-    noise
-        Standard deviation of the values' noise, which is white.
-    tuning
-        Numbers that steer the choice.
+    Grid, kernel and accuracy are as for `TensorOperator`; rows are one-sided at the ends. ``order`` is that
+    along each axis, and ``radius`` has that of each axis, or "adaptive", the same in spacings along all such
+    axes. ``noise`` is the standard deviation of the values' noise, which is white. Raises `GridError` if it
+    is no number of 0 or more, or the grid cannot carry the order.
 
-    Raises
-    ------
-    GridError
-        If the noise is no number of 0 or more, or the grid cannot carry the order.
-
-    Examples
-    --------
     >>> from mollifier.mollify.grid import Axis
     >>> from mollifier.mollify.kernels import BSpline
     >>> grid = Grid(Axis("x", 0.0, 1.0, 200))
@@ -125,15 +110,7 @@ class AdaptiveOperator:
     def __call__(self, values: Array) -> tuple[Array, Array]:
         """The derivative, and where between the radii `cells`, 0 the first, that of each place is.
 
-        Parameters
-        ----------
-        values
-            Shape (..., *grid.shape), which is that of the results.
-
-        Raises
-        ------
-        GridError
-            If the values are no NumPy array.
+        Values and results are (..., *grid.shape). Raises `GridError` if the values are no NumPy array.
         """
         if namespace(values) is not np:
             raise GridError(f"radius='{ADAPTIVE}' takes NumPy arrays; a {type(values).__name__} was given.")

@@ -21,20 +21,9 @@ _LINES = 128
 def correlate(x: Tensor, stencils: Tensor) -> Tensor:
     """``y[o, ..., i] = sum_cj stencils[o, c, j] x[c, ..., i + j]`` along the last dimension but one.
 
-    Parameters
-    ----------
-    x
-        Shape (inputs, batch, n, rest).
-    stencils
-        Shape (outputs, inputs, taps).
+    x is (inputs, batch, n, rest), the stencils (outputs, inputs, taps), the result (outputs, batch, n - taps
+    + 1, rest).
 
-    Returns
-    -------
-    Tensor
-        Shape (outputs, batch, n - taps + 1, rest).
-
-    Examples
-    --------
     >>> x = torch.arange(5.0).reshape(1, 1, 5, 1)
     >>> correlate(x, torch.tensor([[[-1.0, 0.0, 1.0]]])).flatten().tolist()
     [2.0, 2.0, 2.0]

@@ -24,22 +24,12 @@ def feature_lengths(points: Array, values: Array, sd: Array) -> Array:
     """Shortest length along each coordinate over which the field changes by its whole range.
 
     The range of the values over the steepest slope seen between neighbouring samples, noise allowed for.
-    Neighbours are found in the metric of the lengths themselves (three rounds), so that a front that is
-    sharp along one coordinate does not pass for one along another.
+    Neighbours are found in the metric of the lengths themselves (three rounds), so that a front that is sharp
+    along one coordinate does not pass for one along another.
 
-    Parameters
-    ----------
-    points
-        Shape (n, d).
-    values, sd
-        Shape (n,): measured values and standard errors.
+    Points are (n, d), values and their standard errors (n,), and the lengths (d,), infinite along a
+    coordinate where nothing changes beyond the noise.
 
-    Returns
-    -------
-    array of shape (d,), infinite along a coordinate where nothing changes beyond the noise.
-
-    Examples
-    --------
     >>> x = np.linspace(0, 1, 400)[:, None]
     >>> front = np.tanh((x[:, 0] - 0.5) / 0.05)
     >>> bool(0.08 < feature_lengths(x, front, np.full(400, 1e-3))[0] < 0.12)
@@ -88,22 +78,12 @@ def spectral_corner(values: Array, dimension: int, axis: Axis, variance: float) 
     """Wavenumber along one axis, in radians per unit, up to which the data rise above their noise.
 
     The power spectrum along the axis is averaged over the others, after the straight line through the ends is
-    taken away (which leaves nothing of the jump from end to start). What does not exceed the noise is
-    left out; the corner is the wavenumber below which all but 1e-4 of the remaining power lies.
+    taken away (which leaves nothing of the jump from end to start). What does not exceed the noise is left
+    out; the corner is the wavenumber below which all but 1e-4 of the remaining power lies.
 
-    Parameters
-    ----------
-    values
-        A field on a grid, no value missing.
-    dimension
-        Of the array, to which the axis belongs.
-    axis
-        Its nodes; uneven ones are taken in their order.
-    variance
-        Of the noise.
+    The values are on a grid and none is missing; ``axis`` has the nodes along a dimension of theirs, of which
+    uneven ones are taken in their order; ``variance`` is that of the noise.
 
-    Examples
-    --------
     >>> axis = Axis("x", 0.0, 2 * np.pi, 200, periodic=True)
     >>> noise = 0.01 * np.random.default_rng(0).standard_normal((200, 50))
     >>> round(spectral_corner(np.sin(5 * axis.points)[:, None] + noise, 0, axis, 1e-4))

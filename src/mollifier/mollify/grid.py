@@ -269,10 +269,8 @@ class Grid(Printed):
 def axis_of(coordinate: Any) -> Axis:
     """The axis through the values (n,) of an `xarray` coordinate, with its unit and its period, if any.
 
-    Raises
-    ------
-    GridError
-        As `Axis.from_points`, or if the attribute ``periodic`` is neither True, False nor a period.
+    Raises `GridError` as `Axis.from_points` does, or if the attribute ``periodic`` is neither True, False nor
+    a period.
     """
     name, periodic = str(coordinate.name), coordinate.attrs.get("periodic", False)
     if not isinstance(periodic, bool | np.bool_ | int | float | np.number):

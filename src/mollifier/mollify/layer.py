@@ -323,13 +323,7 @@ def signature(
 
 
 def check_signature(found: Tensor, expected: Tensor) -> None:
-    """Compare two signatures.
-
-    Raises
-    ------
-    GridError
-        If an entry differs, or the first is no signature.
-    """
+    """Compare two signatures; `GridError` if an entry differs, or the first is no signature."""
     given = _entries(found)
     for name, value in _entries(expected).items():
         if given.get(name) != value:

@@ -274,13 +274,8 @@ class TensorOperator:
         """Derivatives, one array (..., *shape) per multi-index, of values (..., *nodes.shape).
 
         Work is done in the dtype of the weights, float64 unless ``constants`` holds others (the tensors that
-        a `MollifierLayer` carries as buffers), and returned in the dtype of ``values``
-        (whole numbers come back as float64).
-
-        Raises
-        ------
-        GridError
-            If the last dimensions of ``values`` are not the grid of nodes.
+        a `MollifierLayer` carries as buffers), and returned in the dtype of ``values`` (whole numbers come
+        back as float64). Raises `GridError` if the last dimensions of ``values`` are not the grid of nodes.
         """
         d = len(self.axes)
         if tuple(values.shape[-d:]) != self.nodes.shape:

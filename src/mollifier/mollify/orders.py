@@ -125,14 +125,9 @@ class Jet(Mapping[str, Any]):
 def parse_orders(orders: Order | Sequence[Order], coordinates: Sequence[str]) -> tuple[Derivative, ...]:
     """Derivatives from names (``"u_xxyy"``) or multi-indices (``{"x": 2, "y": 2}``, of a field called u).
 
-    Raises
-    ------
-    GridError
-        If a name or multi-index holds a coordinate that is not there, an order is negative, or there is
-        none.
+    Raises `GridError` if a name or multi-index holds a coordinate that is not there, an order is negative, or
+    there is none.
 
-    Examples
-    --------
     >>> [d.name for d in parse_orders(["u", "u_yx", {"x": 2}], ["x", "y"])]
     ['u', 'u_xy', 'u_xx']
     """

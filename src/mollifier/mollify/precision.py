@@ -48,10 +48,7 @@ def for_accumulation(weights: Mapping[str, Tensor], g: Tensor, single: bool = Fa
 def unrounded(g: Tensor) -> None:
     """Refuse values that autocast has rounded to half precision: no sum restores the digits.
 
-    Raises
-    ------
-    GridError
-        If it has. Half-precision values outside autocast are their owner's choice.
+    Raises `GridError` if it has. Half-precision values outside autocast are their owner's choice.
     """
     if torch.is_autocast_enabled(g.device.type) and g.dtype in (torch.float16, torch.bfloat16):
         raise GridError(

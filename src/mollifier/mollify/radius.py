@@ -22,20 +22,9 @@ _FARTHEST = 20
 class Radius(dict[str, float]):
     """Half-width of a kernel by axis, and what follows from it: cells, halo, what is left after trimming.
 
-    Parameters
-    ----------
-    grid
-        The axes.
-    radius
-        In the units of each axis: a number, or a mapping that names every axis.
+    The radius is in the units of each axis: a number, or a mapping that names every axis. Raises `GridError`
+    if an axis is missing or unknown, or a radius is not a positive finite number, or many axes long.
 
-    Raises
-    ------
-    GridError
-        If an axis is missing or unknown, or a radius is not a positive finite number, or many axes long.
-
-    Examples
-    --------
     >>> grid = Grid(Axis("x", 0.0, 1.0, 11), Axis("t", 0.0, 1.0, 6))
     >>> radius = Radius(grid, {"x": 0.3, "t": 0.5})
     >>> radius["x"], radius.cells["t"]
@@ -89,10 +78,7 @@ class Radius(dict[str, float]):
     def results(self, boundary: Boundary) -> Grid:
         """Where results come: on the grid itself, or on what is left of it after trimming.
 
-        Raises
-        ------
-        GridError
-            If trimming leaves nothing.
+        Raises `GridError` if trimming leaves nothing.
         """
         if boundary != "trim":
             return self.grid

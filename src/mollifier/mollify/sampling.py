@@ -209,13 +209,7 @@ def _float64(x: Any) -> Any:
 
 
 def on_nodes(g: Tensor, nodes: Grid) -> Tensor:
-    """Values as a layer takes them, (..., *nodes.shape).
-
-    Raises
-    ------
-    GridError
-        If they have another number of nodes.
-    """
+    """Values as a layer takes them, (..., *nodes.shape); `GridError` if they have another number of nodes."""
     if not isinstance(g, Tensor):
         raise GridError(
             f"Values of type {type(g).__name__} were given; a torch tensor was expected. For measured arrays "

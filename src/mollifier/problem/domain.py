@@ -205,13 +205,7 @@ class Interior:
         return fields.map(cut)
 
     def restricted(self, data: Observations) -> Observations:
-        """The data inside; the box is theirs.
-
-        Raises
-        ------
-        ConfigurationError
-            If there are none.
-        """
+        """The data inside; the box is theirs; `ConfigurationError` if there are none."""
         names = self.coordinates(data)
         if data.gridded:
             grid = data.grid(names)

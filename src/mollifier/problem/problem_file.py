@@ -160,22 +160,11 @@ def load(
 ) -> ProblemFile:
     """Read a problem file.
 
-    Parameters
-    ----------
-    path
-        A YAML file; see ``docs/reference/problem-files.md``.
-    overrides
-        ``"training.steps=2000"``: dotted key and YAML value, in place of the file's.
-    settings
-        Keys of settings that engines know; any by default.
+    ``overrides`` such as ``"training.steps=2000"``, dotted key and YAML value, take the place of the file's
+    (``docs/reference/problem-files.md``). ``settings`` are the keys that engines know; any by default. Raises
+    `ConfigurationError`, with the place, if the file is missing, no YAML, or holds an unknown key or a wrong
+    value.
 
-    Raises
-    ------
-    ConfigurationError
-        If the file is missing, no YAML, or holds an unknown key or a wrong value; with the place.
-
-    Examples
-    --------
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "rod.yaml"
     >>> _ = path.write_text("equation: u_t = D*u_xx\\ndata: {file: rod.csv}\\nunknowns: {D: {lower: 0}}\\n")

@@ -127,14 +127,9 @@ def _figures(solution: Solution, truth: xr.Dataset | None) -> dict[str, Callable
 def true_field(truth: xr.DataArray, estimate: xr.DataArray) -> xr.DataArray:
     """The truth on the estimate's nodes, by linear interpolation; NaN outside where it is known.
 
-    Raises
-    ------
-    MollifierError
-        If it has a coordinate that the estimate has not, or no positions along one and another number of
-        nodes.
+    Raises `MollifierError` if it has a coordinate that the estimate has not, or no positions along one and
+    another number of nodes.
 
-    Examples
-    --------
     >>> truth = xr.DataArray([0.0, 1.0], {"x": [0.0, 2.0]}, name="k")
     >>> true_field(truth, xr.DataArray(np.zeros(3), {"x": [0.0, 0.5, 1.0]})).values
     array([0.  , 0.25, 0.5 ])

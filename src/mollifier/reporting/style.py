@@ -82,22 +82,8 @@ def new_figure(width: float, height: float) -> Picture:
 def save_all(figures: Mapping[str, Callable[[], Figure]], folder: str | os.PathLike[str]) -> list[Path]:
     """Make figures in the common look and save each.
 
-    Parameters
-    ----------
-    figures
-        Name of the file, which ends in .png, .svg or .pdf, -> function that makes its figure.
-    folder
-        Where; made if need be.
-
-    Returns
-    -------
-    list of Path
-        The files written.
-
-    Raises
-    ------
-    OutputError
-        If the folder cannot be written to.
+    They are by the name of their file, which ends in .png, .svg or .pdf; the folder is made if need be.
+    Returns the files written. Raises `OutputError` if the folder cannot be written to.
     """
     target = ensure_folder(folder)
     with look():
@@ -273,16 +259,9 @@ def draw_cut(
 ) -> None:
     """One picture of a field, a map or a curve, with where it is cut in its title.
 
-    Parameters
-    ----------
-    name
-        For the axis or the colour bar.
-    head
-        First line of the title.
-    bounds, cmap
-        Of a map's colours.
-    level, options
-        Height of a thin line beside a curve, and how the curve is drawn.
+    ``name`` is for the axis or the colour bar, ``head`` the first line of the title. ``bounds`` and ``cmap``
+    are those of a map's colours; ``level`` is the height of a thin line beside a curve, which is drawn with
+    ``options``.
     """
     part = cut.of(field)
     if part.ndim < 2:

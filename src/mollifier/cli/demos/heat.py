@@ -55,10 +55,7 @@ def finite_volumes(cells: int = 256, laplacian: bool = False) -> tuple[Array, Ar
 def steady(k: Array, heating: Array) -> Array:
     """Temperatures (n, n) in the cells of the unit square, zero at its edges: ``0 = div(k grad u) + s``.
 
-    Parameters
-    ----------
-    k, heating
-        Conductivity and source in the cells, shape (n, n). Fluxes between cells have the harmonic mean of k.
+    Conductivity k and source are (n, n) too. Fluxes between cells have the harmonic mean of k.
     """
     cells = len(k)
     number = np.arange(cells * cells).reshape(cells, cells)
@@ -96,19 +93,9 @@ class Heat:
 def measurements(points: int = 2000, noise: float = 0.02, rng: Rng = 0, cells: int = 256) -> Heat:
     """Noisy temperatures at random points of the unit square.
 
-    Parameters
-    ----------
-    points
-        Number of measurements.
-    noise
-        Standard deviation over rms(u).
-    rng
-        Seed or generator of the points and the noise.
-    cells
-        Finite volumes along each side.
+    There are so many ``points``, of ``noise`` relative to rms(u), and ``cells`` finite volumes along each
+    side; ``rng`` draws points and noise.
 
-    Examples
-    --------
     >>> heat = measurements(points=100, cells=32)
     >>> heat.observations.variables
     ('u', 's')
@@ -146,10 +133,7 @@ def demo(
 ) -> tuple[Any, xr.Dataset, dict[str, Score]]:
     """Make the measurements, write them and their problem file, solve, and score against the truth.
 
-    Returns
-    -------
-    solution, truth, scores
-        Scores by field; see `mollifier.diagnostics.scores`.
+    Returns the solution, the truth, and scores by field (`mollifier.diagnostics.scores`).
     """
     from mollifier.engines.solve import solve
 

@@ -76,12 +76,8 @@ class Repeats:
     def run(self, progress: Follow | None = None) -> list[Solution]:
         """Solve all; the solutions that are answers, in order.
 
-        Raises
-        ------
-        KeyboardInterrupt
-            On Ctrl-C; finished repeats are kept where there is a folder.
-        MollifierError
-            If too few are answers.
+        Raises `KeyboardInterrupt` on Ctrl-C, where finished repeats are kept if there is a folder, and
+        `MollifierError` if too few are answers.
         """
         with nullcontext() if self.folder is None else locked(ensure_folder(self.folder)):
             found = self._outcomes(progress)

@@ -85,15 +85,12 @@ def corrected(
 ) -> tuple[dict[str, xr.DataArray], dict[str, float], dict[str, float], float]:
     """Forward solutions with the states corrected until they fit the data.
 
-    The problem was solved at a refinement, by ``solver`` with the solution ``values``. The directions
-    are one standard error of each unknown.
+    The problem was solved at a refinement, by ``solver`` with the solution ``values``. The directions are one
+    standard error of each unknown.
 
-    Returns
-    -------
-    values, shifts, lacking, moved
-        The solution; by how many standard errors each unknown lies from where the data fit best, with the
-        states corrected for each; by how many each term that the equations may lack differs from zero; and by
-        how much of the noise the corrections moved the solution.
+    Returns the solution; by how many standard errors each unknown lies from where the data fit best, with the
+    states corrected for each; by how many each term that the equations may lack differs from zero; and by how
+    much of the noise the corrections moved the solution.
     """
     states, solved, along = problem.states, problem.solved, problem.along
     modes = modes_of(states, along, solver, len(solved), tuning)

@@ -63,16 +63,9 @@ def table(caption: str, heads: Iterable[str], rows: Iterable[Iterable[Any]]) -> 
 def document(title: str, head: str, parts: Sequence[tuple[str, str, str]], content: Any = None) -> str:
     """A page that needs no other file and no network.
 
-    Parameters
-    ----------
-    title
-        As text.
-    head
-        HTML on top.
-    parts
-        Id, heading and HTML of each section; those without HTML are left out.
-    content
-        What the page's script draws, in types that JSON knows; without it there is no script.
+    ``head`` is HTML on top, ``parts`` are id, heading and HTML of each section, of which those without HTML
+    are left out. The page's script draws ``content``, in types that JSON knows; without it there is no
+    script.
     """
     shown = [(i, name, Markup(body)) for i, name, body in parts if body]
     page = _templates().get_template("page.html.j2")
