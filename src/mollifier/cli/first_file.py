@@ -78,8 +78,6 @@ def first_file(observations: Observations, file: str, name: str) -> str:
 
     Of the parts of a complex field it is one of waves or oscillation.
 
-    Examples
-    --------
     >>> from mollifier import Observations
     >>> obs = Observations({"c": [1.0, 2.0]}, {"x": [0.0, 1.0], "t": [0.0, 0.5]}, units={"x": "m"})
     >>> print(first_file(obs, "rod.csv", "rod.yaml").split("div.")[1].strip())

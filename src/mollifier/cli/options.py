@@ -71,8 +71,6 @@ def with_terminal(command: Callable[..., int]) -> Callable[..., None]:
     are followed by those of the terminal, ``--json``, ``--quiet`` and ``--no-colour``, and ``--debug``.
     Errors are reported as by `mollifier.cli.terminal.reported`.
 
-    Examples
-    --------
     >>> @with_terminal
     ... def check(terminal: Terminal, file: str = "problem.yaml") -> int:
     ...     return 0

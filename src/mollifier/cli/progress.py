@@ -92,8 +92,6 @@ class Follower(_Display):
 class Steps(_Display):
     """Shows how far a run of known length has come, with the time left; parameters as of `Follower`.
 
-    Examples
-    --------
     >>> from rich.console import Console
     >>> with Steps(Console(force_terminal=False, width=100)) as follow:
     ...     follow(0, 12, "burgers, weak, seed 0")

@@ -13,8 +13,6 @@ import xarray as xr
 class Accessor:
     """Derivatives of variables, and the dataset as observations.
 
-    Examples
-    --------
     >>> import numpy as np, mollifier
     >>> x, t = np.linspace(0, 1, 60), np.datetime64("2020-01-01", "s") + np.arange(20)
     >>> data = xr.Dataset({"u": (("t", "x"), np.outer(np.ones(20), x**2))}, {"x": x, "t": t})

@@ -151,8 +151,6 @@ class Labelled(Printed):
 
         Effects of sensors and frames, correlation, growth with the level, tails, rounding, a wrong size.
 
-        Examples
-        --------
         >>> import numpy as np
         >>> from mollifier import Observations
         >>> x, t, rng = np.linspace(0, 1, 40), np.linspace(0, 1, 30), np.random.default_rng(0)

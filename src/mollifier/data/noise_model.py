@@ -57,8 +57,6 @@ class NoiseEffect:
     def at(self, places: Mapping[str, Array]) -> sp.csr_array:
         """The shapes of the effect at places, (n,) along each coordinate: (n, shapes), times its deviation.
 
-        Examples
-        --------
         >>> x, t = np.array([0.0, 0.0, 1.0]), np.array([0.0, 1.0, 0.0])
         >>> NoiseEffect("sensor_offset", 0.1).at({"x": x, "t": t}).toarray().tolist()
         [[0.1, 0.0], [0.1, 0.0], [0.0, 0.1]]

@@ -88,8 +88,6 @@ def _filled(field: xr.DataArray) -> xr.DataArray:
 def digest(solution: Solution) -> str:
     """A fingerprint of the numbers and fields of a solution.
 
-    Examples
-    --------
     >>> from mollifier.problem.status import Status
     >>> rows = xr.Dataset({"loss": ("step", [])}), xr.Dataset({"u": ("observation", [])})
     >>> found = Solution(Status("converged"), {}, xr.Dataset(), rows[1], rows[0], {})

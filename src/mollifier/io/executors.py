@@ -49,8 +49,6 @@ def one_blas_thread() -> Iterator[None]:
     Its threads and those of PyTorch wait for work by spinning: on the same cores they delay each other, and
     a process beside them delays both. `OMP_NUM_THREADS` and the like, where set, leave all as it is.
 
-    Examples
-    --------
     >>> with one_blas_thread():
     ...     pass
     """

@@ -208,8 +208,6 @@ def jsonable(value: Any) -> Any:
     NaN and infinities become None; arrays, tuples and sets become lists; dates become ISO text; anything else
     becomes its ``str``.
 
-    Examples
-    --------
     >>> jsonable({"n": np.int64(3), "loss": float("nan"), "shape": (2, 3), "file": Path("u.nc")})
     {'n': 3, 'loss': None, 'shape': [2, 3], 'file': 'u.nc'}
     """

@@ -19,8 +19,6 @@ def physical_memory() -> float:
 def require_memory(size: float, what: object) -> None:
     """Refuse the content of a file that would fill the memory, before it is read.
 
-    Examples
-    --------
     >>> require_memory(8e18, "movie.nc")
     Traceback (most recent call last):
     mollifier.errors.DataError: 'movie.nc' holds 7.45e+09 GiB, more than half of this machine's memory. Cut

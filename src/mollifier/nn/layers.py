@@ -67,8 +67,6 @@ class Sine(nn.Module):
 class Wavelet(nn.Module):
     """``w1 sin x + w2 cos x`` with w1 and w2 trained, one at first (arXiv:2307.11833, section 3.3).
 
-    Examples
-    --------
     >>> Wavelet()(torch.tensor([0.0, math.pi / 2])).detach()
     tensor([1.0000, 1.0000])
     """
@@ -223,8 +221,6 @@ def hidden_layer(inputs: int, outputs: int, activation: str, factorised: bool = 
 def check_sizes(network: str, **sizes: int) -> None:
     """Refuse sizes below 1.
 
-    Examples
-    --------
     >>> check_sizes("SIREN", width=0)
     Traceback (most recent call last):
     mollifier.errors.ConfigurationError: SIREN: width=0 was given; an integer of 1 or more was expected.
@@ -244,8 +240,6 @@ def trained(network: nn.Module) -> list[Tensor]:
 def count(network: nn.Module) -> int:
     """Number of weights that training may change.
 
-    Examples
-    --------
     >>> count(nn.Linear(2, 3))
     9
     """

@@ -23,8 +23,6 @@ _BINDS = {"sum": _SUM, "negative": _SUM, "product": _PRODUCT, "power": _POWER}
 def mathml(text: str) -> str:
     """Equations, one line each; text that the language does not read stays text.
 
-    Examples
-    --------
     >>> print(mathml("u_t = 2"))
     <math display="block"><mrow><msub><mi>u</mi><mi>t</mi></msub><mo>=</mo><mn>2</mn></mrow></math>
     """

@@ -34,8 +34,6 @@ _POINTS = 8192
 class Product:
     """The matrix whose row (i, j, ...) is the entrywise product of rows i, j, ... of the factors.
 
-    Examples
-    --------
     >>> one, other = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0, 10.0]])
     >>> product = Product((one.double(), other.double()))
     >>> (product @ np.ones(2)).tolist(), product.dense().tolist()

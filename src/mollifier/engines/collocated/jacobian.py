@@ -23,8 +23,6 @@ def network_jacobian(network: nn.Module, points: Tensor) -> Tensor:
 
     Each value may depend on its own point only.
 
-    Examples
-    --------
     >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
     >>> network_jacobian(net, torch.zeros(5, 2)).shape
     torch.Size([1, 5, 13])

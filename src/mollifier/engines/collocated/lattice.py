@@ -32,8 +32,6 @@ _COPY_ROWS, _BLOCK_NODES = 64, 4096
 class AxisProduct:
     """The tensor product of one matrix for each axis, flat in C order.
 
-    Examples
-    --------
     >>> one, other = sp.csr_array([[1.0, 2.0]]), sp.csr_array([[1.0, 0.0], [0.0, 10.0]])
     >>> (AxisProduct((one, other)) @ np.ones(4)).tolist()
     [3.0, 30.0]

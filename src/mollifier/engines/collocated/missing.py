@@ -104,8 +104,6 @@ def sources(grid: Grid, degree: int) -> Array:
 
     Along an axis with one node there is nothing but the constant.
 
-    Examples
-    --------
     >>> from mollifier.mollify.grid import Axis
     >>> sources(Grid(Axis("x", 0.0, 1.0, 3)), 1).tolist()
     [[1.0, -1.0], [1.0, 0.0], [1.0, 1.0]]

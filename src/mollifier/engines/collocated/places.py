@@ -17,8 +17,6 @@ from mollifier.mollify.grid import Grid
 class ObservedPlaces:
     """Where the fields are observed: a tensor product of coordinates, or scattered points without repeats.
 
-    Examples
-    --------
     >>> ObservedPlaces(("x",), (np.array([0.0, 0.1, 0.2]),), None).index(np.array([[0.2], [0.1]]))
     array([2, 1])
     """

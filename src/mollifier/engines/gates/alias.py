@@ -99,8 +99,6 @@ def short_share(values: Array, periodic: bool, variance: float, nodes: int = DEF
 
     Lines with gaps are left out.
 
-    Examples
-    --------
     >>> x = 2 * np.pi * np.arange(32) / 32
     >>> [round(short_share(np.sin(k * x), True, 0.0), 2) for k in (3, 11, 27)]
     [0.0, 1.0, 0.0]
@@ -140,8 +138,6 @@ def between(state: xr.DataArray, coordinate: str, sensors: Array) -> float:
 
     Zero where the sensors are few, or as close as the nodes of the state.
 
-    Examples
-    --------
     >>> x = np.linspace(0, 1, 111)
     >>> waves = [xr.DataArray(np.cos(2 * np.pi * k * x), {"x": x}, ("x",)) for k in (3, 9)]
     >>> [round(between(w, "x", np.linspace(0, 1, 13)), 1) for w in waves]

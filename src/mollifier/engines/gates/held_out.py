@@ -49,8 +49,6 @@ def held_out_misfit(problem: InverseProblem, solution: Solution) -> Status | Non
 def expected_median(count: int, level: float) -> float:
     """Lower median of the sizes of ``count`` standard normal numbers, exceeded with probability ``level``.
 
-    Examples
-    --------
     >>> round(expected_median(6, 1e-3), 2), round(expected_median(10_000, 0.5), 2)
     (1.67, 0.67)
     """

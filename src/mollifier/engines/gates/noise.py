@@ -18,8 +18,6 @@ FEWEST, MORE = 20, 1.5
 def noise_as_assumed(problem: InverseProblem, solution: Solution) -> Status | None:
     """A misfit where structured noise makes intervals wrong by more than about 20 %; else a note of it.
 
-    Examples
-    --------
     See `mollifier.data.observations.Observations.noise_findings`.
     """
     grows = solution.provenance.get("growing_noise", {})

@@ -113,8 +113,6 @@ def mixed(values: Array, sds: Array, shares: Array, least: float) -> tuple[Array
     By the law of total variance. Those of unknown standard deviation, NaN, whose solves did not settle, are
     left out; it is NaN where the others have less than the ``least`` share.
 
-    Examples
-    --------
     >>> values, sds = np.array([0.0, 2.0, 9.0]), np.array([1.0, 1.0, np.nan])
     >>> mean, sd = mixed(values, sds, np.array([0.4, 0.4, 0.2]), 0.5)
     >>> float(mean), round(float(sd), 3)

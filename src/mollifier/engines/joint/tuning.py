@@ -16,8 +16,6 @@ class JointTuning(CollocatedTuning):
     loss is in units of minus twice the log-likelihood, in which moving every unknown by a tenth of a
     standard error costs about 0.01.
 
-    Examples
-    --------
     >>> JointTuning(full_weight=30.0).full_weight
     30.0
     """

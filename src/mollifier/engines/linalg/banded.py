@@ -23,8 +23,6 @@ class NotPositiveError(ArithmeticError):
 def banded_order(shape: Sequence[int]) -> Index:
     """New place of each node of a grid, flat in C order, that keeps neighbours close: longest axis slowest.
 
-    Examples
-    --------
     >>> banded_order((2, 3)).tolist()
     [0, 2, 4, 1, 3, 5]
     """

@@ -95,8 +95,6 @@ class BlockInverse:
     Schur complements ``S_0 = C_00`` and ``S_i+1 = C_i+1,i+1 - C_i+1,i S_i^-1 C_i,i+1`` give products with the
     inverse, and its own blocks on and beside the diagonal, for the cost of the blocks.
 
-    Examples
-    --------
     >>> layout, (i, j) = BlockLayout(np.array([0, 1, 2])), np.array([[0, 1, 2, 0, 1], [0, 1, 2, 1, 2]])
     >>> c = Blocks.symmetric(layout, np.bincount(layout.index(i, j), [1.0, 1.0, 1.0, 1.0, 1.0]))
     >>> (c @ np.eye(3)).tolist()

@@ -42,8 +42,6 @@ def lower_factor(matrix: Array, overwrite: bool = False) -> Array | None:
 
     With ``overwrite`` the factor takes the place of the matrix, which saves a copy.
 
-    Examples
-    --------
     >>> lower_factor(np.diag([4.0, -1.0])) is None
     True
     """

@@ -11,8 +11,6 @@ from mollifier.mollify.grid import Axis
 def differences(axis: Axis, order: int) -> sp.csr_array:
     """Differences of an order between even nodes, over that power of their spacing, shape (rows, nodes).
 
-    Examples
-    --------
     >>> differences(Axis("x", 0.0, 1.0, 3), 1).toarray().tolist()
     [[-2.0, 2.0, 0.0], [0.0, -2.0, 2.0]]
     """
@@ -30,8 +28,6 @@ def contrasts(size: int) -> sp.csr_array:
     Each compares the means of two halves of a run of entries, whose halves are compared in turn (Haar), so
     that few entries are not zero.
 
-    Examples
-    --------
     >>> rows = contrasts(5)
     >>> bool(np.allclose((rows.T @ rows).toarray(), np.eye(5) - 1 / 5)), rows.nnz
     (True, 12)

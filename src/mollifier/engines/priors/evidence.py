@@ -231,8 +231,6 @@ class EvidenceProfile:
 def log_integral(curvature: Array, slope: Array) -> float:
     """Logarithm of the integral of ``exp(-x'Hx/2 - s'x)``, up to a constant; -inf where H is not positive.
 
-    Examples
-    --------
     >>> bool(np.isclose(log_integral(np.diag([4.0, 9.0]), np.array([2.0, 0.0])), 0.5 - np.log(6)))
     True
     """

@@ -274,8 +274,6 @@ def derivative_rows(lattice: Grid, order: int) -> sp.csr_array:
 def thinned(nodes: Grid, domain: Grid) -> tuple[Grid, Index]:
     """A lattice of some of the nodes about a domain, and their places among all.
 
-    Examples
-    --------
     >>> domain, nodes = Grid(Axis("t", 0.0, 1.0, 513)), Grid(Axis("t", -0.125, 1.125, 641))
     >>> lattice, places = thinned(nodes, domain)
     >>> lattice.shape, places[:3].tolist()

@@ -36,8 +36,6 @@ def matern_weights(order: int, length: float) -> Array:
 def mixed(names: Sequence[str], order: int) -> Iterator[tuple[dict[str, int], int]]:
     """Derivatives of an order along some coordinates, and their multiplicity in |D^order f|^2.
 
-    Examples
-    --------
     >>> list(mixed(["x", "y"], 2))
     [({'x': 2, 'y': 0}, 1), ({'x': 1, 'y': 1}, 2), ({'x': 0, 'y': 2}, 1)]
     """

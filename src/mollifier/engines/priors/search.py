@@ -162,8 +162,6 @@ def minimise(
 
     With a start, places of the grid are looked at from there downhill, not all of them.
 
-    Examples
-    --------
     >>> round(minimise(lambda x: (x - 0.3) ** 2, -5.0, 5.0)[0], 3)
     0.3
     >>> round(minimise(lambda x: (x - 0.3) ** 4, -5.0, 5.0, start=4.0)[0], 1)

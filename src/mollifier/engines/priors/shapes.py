@@ -43,8 +43,6 @@ class Choice:
 class Shapes:
     """All shapes that a kind of prior leaves a choice of.
 
-    Examples
-    --------
     >>> Shapes.of("h1").first
     [Shape(order=1, length=inf)]
     >>> len(list(Shapes.of("auto"))), Shape(2, 10.0) in Shapes.of("auto")

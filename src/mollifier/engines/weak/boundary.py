@@ -109,8 +109,6 @@ def refused(condition: Equation, why: str) -> ConfigurationError:
 def solved(conditions: Sequence[Equation], coordinate: str, names: Names) -> dict[sympy.Symbol, sympy.Expr]:
     """Conditions at one end, each solved for the highest derivative across it.
 
-    Examples
-    --------
     >>> from mollifier.equations.system import parse
     >>> names = Names(("x", "t"), {"u": ("x", "t")}, {"k": (), "h": ()})
     >>> solved(parse("-k*u_x = h*(u - 2); u_xx = u_x", names).equations, "x", names)

@@ -64,8 +64,6 @@ class Channel:
 class WeakForm:
     """The integrands of all equations.
 
-    Examples
-    --------
     >>> from mollifier.equations.names import Names
     >>> from mollifier.equations.system import parse
     >>> names = Names(("x", "t"), {"u": ("x", "t")}, {"a": (), "k": ("x",)})

@@ -47,8 +47,6 @@ def without_hidden(problem: InverseProblem) -> InverseProblem | None:
 
     The problem itself if nothing is to be done.
 
-    Examples
-    --------
     >>> from mollifier import Observations, ScalarUnknown, StateUnknown
     >>> values = xr.DataArray(np.ones((3, 3, 3)), dict.fromkeys("xyt", [0.0, 1.0, 2.0]), tuple("xyt"))
     >>> data = Observations.from_dataset(xr.Dataset({"u": values, "v": values}), noise=0.01)

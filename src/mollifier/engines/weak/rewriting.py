@@ -20,8 +20,6 @@ def rewritten(problem: InverseProblem) -> InverseProblem:
 
     The problem itself where nothing helps, or nothing is needed.
 
-    Examples
-    --------
     >>> import numpy as np
     >>> from mollifier import Observations, ScalarUnknown
     >>> x, y, t = np.random.default_rng(0).random((3, 50))

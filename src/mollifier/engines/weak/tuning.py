@@ -16,8 +16,6 @@ class WeakTuning:
     Lengths are in cells (node spacings of an axis), radii in units of another radius, errors in standard
     errors, and everything else is a count or a ratio without a unit.
 
-    Examples
-    --------
     >>> WeakTuning(density=2.5).density
     2.5
     """

@@ -18,8 +18,6 @@ class Nested(Derivatives):
     prefix share it, and one backward pass gives all next derivatives of a prefix. Time and memory grow
     exponentially with the order.
 
-    Examples
-    --------
     >>> from mollifier.mollify.grid import Axis, Grid
     >>> from mollifier.nn.mlp import MLP
     >>> field = Nested(Grid(Axis("x", -1.0, 1.0, 9), Axis("y", -1.0, 1.0, 7)), ["u", "u_xxy"])

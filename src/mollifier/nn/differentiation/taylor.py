@@ -28,8 +28,6 @@ class Taylor(Derivatives):
     A module is called with series in place of points (`mollifier.nn.differentiation.rules`): any module made
     of functions with rules will do; another function is an error that names it.
 
-    Examples
-    --------
     >>> from mollifier.mollify.grid import Axis, Grid
     >>> from mollifier.nn.mlp import MLP
     >>> field = Taylor(Grid(Axis("x", -1.0, 1.0, 9), Axis("y", -1.0, 1.0, 7)), ["u", "u_xxyy"])
