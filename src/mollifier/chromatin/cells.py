@@ -29,8 +29,7 @@ from mollifier.errors import DataError, MollifierError
 
 Levelled = Thresholds | EnergyLevels | ColourLevels
 
-# Rings of the profile.
-_RINGS = 8
+_RINGS = 8  # Rings of the profile.
 # Typical radius of a domain in nm, and the defect of the balance above which it is reported.
 _SMALL_DOMAIN = 100.0
 _CLOSED = 0.05

@@ -30,8 +30,7 @@ from mollifier.io.files import require_file
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.distributions import student_tail, student_upper
 
-# Relative deviation from the mean that is rounding.
-_EQUAL = 1e-12
+_EQUAL = 1e-12  # Relative deviation from the mean that is rounding.
 
 
 @dataclass(frozen=True)

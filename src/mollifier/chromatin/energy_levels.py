@@ -61,8 +61,7 @@ class EnergyTuning:
 
 
 TUNING = EnergyTuning()
-# Standard deviations of a Gaussian at which it is cut off.
-_TAIL = 6.0
+_TAIL = 6.0  # Standard deviations of a Gaussian at which it is cut off.
 
 
 class _Half(NamedTuple):

@@ -22,8 +22,7 @@ from mollifier.chromatin.resolution import FWHM
 from mollifier.errors import DataError
 from mollifier.mollify.arrays import Array
 
-# Bins of brightness, and fewest pixels.
-_BINS, _ENOUGH = 24, 400
+_BINS, _ENOUGH = 24, 400  # Bins of brightness, and fewest pixels.
 
 
 @dataclass(frozen=True)

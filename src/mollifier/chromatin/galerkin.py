@@ -37,8 +37,7 @@ from mollifier.engines.splines.limits import Limits
 from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.grid import Axis, Grid
 
-# Rows to a coefficient of the rate from which the scale of the noise is estimated.
-_MANY = 2.0
+_MANY = 2.0  # Rows to a coefficient of the rate from which the scale of the noise is estimated.
 # Median of the relative standard deviation of a rate before there are data, and standard deviation of its
 # logarithm: rates of a nucleus differ by a factor of two, rarely of ten.
 _RELATIVE = 0.7, 0.8
@@ -82,8 +81,7 @@ class RateProblem(LinearisedProblem):
         return float(-left / scale / 2 - self.rows / 2 * np.log(scale) - np.log(np.diag(factor)).sum())
 
 
-# Iterations of reweighting: the covariance depends on the rate.
-_ROUNDS = 3
+_ROUNDS = 3  # Iterations of reweighting: the covariance depends on the rate.
 # Degree of the splines of the rate, by the kind of prior: low where an edge is to be kept.
 _DEGREES = {"tv": 1, "h1": 2, "h2": 3, "auto": 5}
 # Of one still image: size of its change in time, Gamma_ac, white over lengths above the diffusion length.
@@ -92,10 +90,8 @@ _UNSTEADY = 0.1
 # varies freely in time, in shortest wavelengths of the test functions; and its prior standard deviation
 # relative to the mean rate.
 _REACH, _RIM = 0.4, 1.0
-# Points at which the rate is constrained to be non-negative.
-_PLACES = 150
-# Standard deviation in pixels of the smoothing of fields that multiply the noise.
-_SMOOTH = 1.5
+_PLACES = 150  # Points at which the rate is constrained to be non-negative.
+_SMOOTH = 1.5  # Standard deviation in pixels of the smoothing of fields that multiply the noise.
 # Cosines in time that serve as test functions for a steady rate, for one that varies in time and for a step,
 # and spline cells of the rate per frame.
 _SLOW, _FAST, _STEEP, _CELLS_A_FRAME = 4, 12, 24, 1 / 3

@@ -31,8 +31,7 @@ from mollifier.mollify.grid import Axis
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
 
-# Ratio of posterior to prior standard deviation below which a pixel is identified.
-KNOWN = 0.5
+KNOWN = 0.5  # Ratio of posterior to prior standard deviation below which a pixel is identified.
 
 
 def interval(lam: xr.DataArray, sd: xr.DataArray) -> dict[str, xr.DataArray]:
@@ -89,10 +88,8 @@ class RateMap:
 # Fewest pixels across a nucleus, the shortest wavelength of a test function in units of the diffusion length
 # (shorter ones see single domains and their blur), and the most test functions of a quick map.
 _LEAST, _WAVE, _FEW = 16.0, 1.5, 40
-# Residuals, in units of the noise, that are a misfit.
-_MISFIT = 2.0
-# Defect of the integral balance, relative to the loss, above which the map is a misfit.
-_OPEN = 0.2
+_MISFIT = 2.0  # Residuals, in units of the noise, that are a misfit.
+_OPEN = 0.2  # Defect of the integral balance, relative to the loss, above which the map is a misfit.
 # Shares of the nucleus without an answer that make a map undetermined, and that are reported.
 _MOSTLY, _PARTLY = 0.5, 0.1
 

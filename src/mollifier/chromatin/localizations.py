@@ -20,15 +20,13 @@ from mollifier.mollify.arrays import Array, Index, Mask
 
 # Plausible sides of a field of view in nm: from a cropped domain to a whole slide.
 SPAN = (1_000.0, 1_000_000.0)
-# Implausible mean density of molecules per nm^2.
-_CROWDED = 0.1
+_CROWDED = 0.1  # Implausible mean density of molecules per nm^2.
 # Largest ratio of the sides of a field, and largest plausible median precision in nm.
 _ASPECT, _PRECISION = 100.0, 500.0
 # Least plausible depth in nm.
 _THIN = 10.0
 _ENOUGH = 20
-# Share of the localisations that the camera's field of the metadata must hold.
-_HELD = 0.99
+_HELD = 0.99  # Share of the localisations that the camera's field of the metadata must hold.
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,15 +23,12 @@ from mollifier.data import outlines
 from mollifier.errors import DataError
 from mollifier.mollify.arrays import Array, Index, Mask
 
-# Smallest area of a nucleus in nm^2.
-MIN_AREA = 5e6
+MIN_AREA = 5e6  # Smallest area of a nucleus in nm^2.
 # Localisations to a value of the smoothing in which the edge of a nucleus is found, and iterations of that.
 _ENOUGH, _ROUNDS = 50.0, 3
-# Finest smoothing there in nm: localisations are no more precise.
-_FINEST = 8.0
+_FINEST = 8.0  # Finest smoothing there in nm: localisations are no more precise.
 
-# Smallest overlap of two labels of one nucleus, as intersection over union.
-_OVERLAP = 0.1
+_OVERLAP = 0.1  # Smallest overlap of two labels of one nucleus, as intersection over union.
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,8 +260,7 @@ def otsu(values: ArrayLike, bins: int = 256) -> float:
     return float(edges[1:-1][best].mean())
 
 
-# Pixels along the longer side of a polygon.
-_POLYGON_PIXELS = 512
+_POLYGON_PIXELS = 512  # Pixels along the longer side of a polygon.
 
 
 def read_polygon(path: str | Path, *, unit: str = "nm", pixel_size: float | None = None) -> list[Array]:

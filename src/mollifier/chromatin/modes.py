@@ -50,8 +50,7 @@ class FieldSeries:
         return (self.chromatin - self.phi_d) / 2
 
 
-# Points of the quadrature of a function of time between two frames.
-_POINTS = 40
+_POINTS = 40  # Points of the quadrature of a function of time between two frames.
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +97,7 @@ def time_rows(times: Array, most: int, functions: Array | Callable[[Array], Arra
     return TimeRows(slow @ change, slow @ hold, functions, weights)
 
 
-# Fewest pixels in the shortest wavelength, and the largest number of modes.
-_PIXELS, _MOST = 6.0, 160
+_PIXELS, _MOST = 6.0, 160  # Fewest pixels in the shortest wavelength, and the largest number of modes.
 # Pixels in the shortest wavelength that are enough, and pixels of a nucleus above which blocks of pixels
 # serve where there are twice as many: the time grows with the square of their number.
 _ENOUGH, _MANY = 13.0, 12_000

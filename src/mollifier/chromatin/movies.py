@@ -167,8 +167,7 @@ def _bent(basis: Array, left: Array, gx: Array, gy: Array, high: Mask, stiff: fl
     return step.reshape(2, -1)
 
 
-# Fewest frames of the fit.
-_LEAST = 4
+_LEAST = 4  # Fewest frames of the fit.
 
 
 @dataclass(frozen=True)

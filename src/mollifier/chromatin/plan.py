@@ -29,10 +29,8 @@ from mollifier.mollify.distributions import student_tail, student_upper
 
 # Power that is usual to ask for, and the largest difference that is looked for, in units of the control mean.
 USUAL, _LARGEST = 0.8, 10.0
-# Fewest cells of an earlier study that give standard deviations.
-_PILOT = 6
-# Fewest standard errors from zero of a mean that standard deviations are parts of.
-_FAR = 2.0
+_PILOT = 6  # Fewest cells of an earlier study that give standard deviations.
+_FAR = 2.0  # Fewest standard errors from zero of a mean that standard deviations are parts of.
 
 
 @dataclass(frozen=True)

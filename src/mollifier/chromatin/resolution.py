@@ -19,14 +19,11 @@ from mollifier.chromatin.localizations import Localizations
 from mollifier.errors import DataError
 from mollifier.mollify.arrays import Array, Index
 
-# Distance in nm within which neighbours in the next frame are examined for repeats.
-_NEAR = 120.0
+_NEAR = 120.0  # Distance in nm within which neighbours in the next frame are examined for repeats.
 # Twice the gain in log-likelihood, and the number of repeats, below which there is no evidence of repeats.
 _GAIN, _FEW = 20.0, 50
-# Lag in frames at which links are by chance only.
-_APART = 100
-# Links in excess of chance, in standard errors, above which repeats are merged.
-_SIGNIFICANT = 3.0
+_APART = 100  # Lag in frames at which links are by chance only.
+_SIGNIFICANT = 3.0  # Links in excess of chance, in standard errors, above which repeats are merged.
 
 
 def neighbours(locs: Localizations, reach: float, lag: int = 1) -> tuple[Index, Index, Array]:

@@ -35,10 +35,8 @@ from mollifier.chromatin.settings import Assumptions, StudySettings, Variation
 from mollifier.errors import DataError
 from mollifier.mollify.arrays import Array, Index, Mask
 
-# Blocks of pixels to the width of a kernel, between which errors are correlated.
-_BLOCKS = 2.0
-# Most pixels inside a nucleus for the map of rates, which bounds its memory and time.
-_MOST_PIXELS = 100_000
+_BLOCKS = 2.0  # Blocks of pixels to the width of a kernel, between which errors are correlated.
+_MOST_PIXELS = 100_000  # Most pixels inside a nucleus for the map of rates, which bounds its memory and time.
 
 
 def relative_levels(sample: NucleusData, settings: StudySettings) -> tuple[float, float]:

@@ -28,8 +28,7 @@ from mollifier.errors import ConfigurationError, DataError, check_known
 from mollifier.io.draws import Rng, generator
 from mollifier.mollify.arrays import Array, Mask
 
-# Wave numbers of the edge, around the nucleus.
-_WAVES = (2, 3, 4)
+_WAVES = (2, 3, 4)  # Wave numbers of the edge, around the nucleus.
 Pattern = Literal["uniform", "gradient", "patches", "peripheral"]
 
 
@@ -96,8 +95,7 @@ def rate_pattern(
     return mask.copy(data=level * np.exp(log)).rename("lam")
 
 
-# Size and grain of the noise that a simulation starts from (scaled units).
-_START, _GRAIN = 0.05, 0.15
+_START, _GRAIN = 0.05, 0.15  # Size and grain of the noise that a simulation starts from (scaled units).
 # Time step in scaled units, fewest steps between two frames, and substeps of the first step.
 _STEP, _LEAST, _PARTS = 0.005, 4, 4
 
@@ -271,8 +269,7 @@ def _noise(model: ChromatinModel, mask: xr.DataArray, rng: Rng) -> Array:
     return _START * total * np.sqrt(2 / 200)
 
 
-# Relative standard deviation of the localisation precision between molecules.
-_SPREAD = 0.3
+_SPREAD = 0.3  # Relative standard deviation of the localisation precision between molecules.
 
 
 def with_noise(movie: xr.Dataset, sd: float, rng: Rng = 0) -> xr.Dataset:

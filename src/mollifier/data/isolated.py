@@ -18,8 +18,7 @@ from mollifier.mollify.distributions import student_upper
 
 # Values that are compared with their neighbours at a time: arrays as large as the data take memory.
 _COMPARED = 2**20
-# Values whose neighbours, and quadratics through these, are held at a time.
-_AT_ONCE = 500
+_AT_ONCE = 500  # Values whose neighbours, and quadratics through these, are held at a time.
 
 
 @dataclass(frozen=True)

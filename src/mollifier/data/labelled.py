@@ -23,8 +23,7 @@ from mollifier.io.printed import Printed
 from mollifier.mollify.arrays import Array, rms
 from mollifier.mollify.grid import Grid, axis_of
 
-# Values that are hashed at a time: a copy of all would take as much memory as the data.
-_HASHED = 2**20
+_HASHED = 2**20  # Values that are hashed at a time: a copy of all would take as much memory as the data.
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)

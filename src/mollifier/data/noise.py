@@ -32,25 +32,21 @@ _LARGEST = 300_000
 _FEWEST_WINDOWS = 12
 # Chance that an estimate is smaller still than charged for: of many values 1 + 2/sqrt(degrees of freedom).
 _CHANCE = 0.0023
-# Differences of the distances of nodes that count as equal, in the length of the axis.
-_EVEN = 1e-12
-# Noise as a fraction of rms that is rounding.
-_ROUNDING = 1e-12
+_EVEN = 1e-12  # Differences of the distances of nodes that count as equal, in the length of the axis.
+_ROUNDING = 1e-12  # Noise as a fraction of rms that is rounding.
 # Values of which a median is taken, or the order of a difference chosen.
 _RANKED = 20_000
 _FEWEST_REPEATS = 30
 # Fewest copies that are no chance, and share of different values below which values recur.
 _FEWEST_COPIES, _DISTINCT = 3, 0.5
 _CENTRES = 2_000
-# Such fits that are made at a time (memory).
-_FITTED = 250
+_FITTED = 250  # Such fits that are made at a time (memory).
 # Gaussian processes: most points, lengths in extents of the data, variance of the noise over their own.
 _PROCESS_POINTS = 400
 _PROCESS_LENGTHS = np.geomspace(0.05, 3.0, 8)
 _PROCESS_NOISE = np.geomspace(1e-8, 1e2, 41)
 _CLIP = 3.0
-# Variance of a normal variable cut at three standard deviations.
-_CLIPPED_VARIANCE = 0.973336
+_CLIPPED_VARIANCE = 0.973336  # Variance of a normal variable cut at three standard deviations.
 
 
 def of_rms(fraction: float) -> str:

@@ -23,12 +23,9 @@ EFFECTS = ("sensor_gain", "sensor_offset", "frame_gain", "frame_offset", "offset
 DISTRIBUTIONS = ("normal", "student", "log-normal")
 _WORDS = ("fraction", "sd", "relative", *EFFECTS, "correlated", "distribution")
 
-# Share of correlated noise that is independent, so that no covariance is singular.
-_NUGGET = 0.1
-# Share of the largest eigenvalue of a correlation below which it is left out.
-_NEGLIGIBLE = 1e-3
-# Relative errors are those of at least this share of the rms: values near zero are not exact.
-_LEAST = 0.05
+_NUGGET = 0.1  # Share of correlated noise that is independent, so that no covariance is singular.
+_NEGLIGIBLE = 1e-3  # Share of the largest eigenvalue of a correlation below which it is left out.
+_LEAST = 0.05  # Relative errors are those of at least this share of the rms: values near zero are not exact.
 
 
 @dataclass(frozen=True)

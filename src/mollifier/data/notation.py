@@ -48,8 +48,7 @@ PLAIN = Notation()
 _OTHERS = (
     Notation(","), Notation(".", ","), Notation(",", "."), *(Notation(d, g) for g in _SPACES for d in ".,")
 )  # fmt: skip
-# Before a number, as in "<0.1" below detection.
-_RELATIONS = "<>≤≥~±\u2212"
+_RELATIONS = "<>≤≥~±\u2212"  # Before a number, as in "<0.1" below detection.
 
 
 def notation_of(cells: Iterable[str]) -> Notation | None:

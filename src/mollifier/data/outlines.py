@@ -13,8 +13,7 @@ from mollifier.errors import DataError
 from mollifier.mollify.arrays import Array, Mask
 
 GEOJSON = (".json", ".geojson")  #: Suffixes of GeoJSON files.
-# Distance from an edge, in lengths of the outline, up to which a place lies on it.
-_ON_EDGE = 1e-9
+_ON_EDGE = 1e-9  # Distance from an edge, in lengths of the outline, up to which a place lies on it.
 
 
 def geojson_rings(path: str | Path) -> list[Array]:

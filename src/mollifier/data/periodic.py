@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.distributions import fisher_upper
 
-# Probability by which chance alone may favour a repeat.
-_CHANCE = 1e-4
+_CHANCE = 1e-4  # Probability by which chance alone may favour a repeat.
 # Order of the differences across the seam, and the share of the data's size that rounding may leave of them.
 _ORDER, _ROUNDING = 3, 1e-12
 # Factor by which the differences have to decrease without the last slice, beside a step of noise alone.

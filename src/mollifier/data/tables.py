@@ -20,13 +20,11 @@ from mollifier.data.times import holds_moments, moments
 from mollifier.errors import DataError, check_known, did_you_mean
 from mollifier.mollify.arrays import Index
 
-# Rows that fill at least this part of the product of their coordinates are a grid with gaps.
-_FULL = 0.5
+_FULL = 0.5  # Rows that fill at least this part of the product of their coordinates are a grid with gaps.
 # A column of which more than this part is numbers, or this part different ones, is no label: other cells are
 # damaged.
 _NUMBERS, _DIFFER = 0.75, 0.25
-# One coordinate alone always fills its own product; gaps this uneven are scattered samples.
-_UNEVEN = 20.0
+_UNEVEN = 20.0  # One coordinate alone always fills its own product; gaps this uneven are scattered samples.
 # Positions closer than this part of the extent are one node, printed twice with different rounding.
 _SAME = 1e-9
 

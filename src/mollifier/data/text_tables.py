@@ -22,10 +22,8 @@ from numpy.typing import NDArray
 from mollifier.data.notation import PLAIN, Notation, notation_of, qualified, translated
 from mollifier.errors import DataError
 
-# Tried in this order; None is any run of spaces.
-_SEPARATORS = ("\t", ";", ",", "|", None)
-# A first line that names the separator, as spreadsheets read it.
-_STATED = re.compile(r'"?sep=(.)"?')
+_SEPARATORS = ("\t", ";", ",", "|", None)  # Tried in this order; None is any run of spaces.
+_STATED = re.compile(r'"?sep=(.)"?')  # A first line that names the separator, as spreadsheets read it.
 # Size of the beginning that is looked at, and of its part in which no text holds NUL; rows; longest line.
 _BYTES, _BINARY, _ROWS, _LONGEST, _MOST_COLUMNS = 65_536, 512, 20, 1_000_000, 10_000
 _MOST_BYTES = 2_000_000_000

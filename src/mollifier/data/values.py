@@ -67,8 +67,7 @@ def names_in_parts(given: Any, parts: Mapping[str, tuple[str, str]]) -> Any:
     return given
 
 
-# Extents beyond these would overflow when derivatives divide by powers of a length.
-EXTENTS = 1e-60, 1e60
+EXTENTS = 1e-60, 1e60  # Extents beyond these would overflow when derivatives divide by powers of a length.
 
 
 def real_array(name: str, values: ArrayLike) -> Array:

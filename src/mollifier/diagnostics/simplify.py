@@ -48,8 +48,7 @@ FORMS: Mapping[str, str] = {
 # Starting values of parameters: of factors in units of the law's size, of places in units of the state's
 # range, and of exponents.
 _FACTORS, _PLACES, _EXPONENTS = (1.0, -1.0), (0.3, 1.0), (1.0, 2.0)
-# Most evaluations of the misfit from each start.
-_STEPS = 60
+_STEPS = 60  # Most evaluations of the misfit from each start.
 # Share of the mean variance that is added to the curve's covariance: it has no exact directions, and lacks
 # the bias of the curve's prior. With 1e-3 the right form of logistic growth was rejected in 1 of 6 runs.
 _RIDGE = 0.1

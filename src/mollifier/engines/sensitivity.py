@@ -9,8 +9,7 @@ from mollifier.equations.names import time_coordinate
 
 _SIZE = 0.01  #: Of the offset, and of the drift from the first time to the last, over the field's rms.
 
-# The standard deviation of a line from -1/2 to 1/2.
-_LINE = 12**-0.5
+_LINE = 12**-0.5  # The standard deviation of a line from -1/2 to 1/2.
 
 
 def unseen(field: str, rms: float, coordinates: Iterable[str]) -> dict[str, NoiseEffect]:

@@ -12,10 +12,8 @@ from mollifier.mollify.grid import Axis
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.unknowns import value_axis
 
-# Values at which a law is read out.
-_VALUES = 101
-# Variance of a mode of a law's error that is kept, over that of the largest.
-_SMALLEST_MODE = 1e-6
+_VALUES = 101  # Values at which a law is read out.
+_SMALLEST_MODE = 1e-6  # Variance of a mode of a law's error that is kept, over that of the largest.
 
 
 def unit_attrs(unit: str) -> dict[str, str]:

@@ -21,8 +21,7 @@ from mollifier.errors import EquationError
 # Whole numbers up to this, and their parts by it, are plain factors; others may hide a unit, as in 0.1*u_xx.
 # Within a function 1 alone is plain, as in tanh(x/3).
 _PLAIN = 12
-# Relative difference of two units that is rounding.
-_ROUNDING = 1e-9
+_ROUNDING = 1e-9  # Relative difference of two units that is rounding.
 # Scales of temperature, as the unit of their differences.
 _DIFFERENCES = {"degree_Celsius": "kelvin", "degree_Fahrenheit": "degree_Rankine"}
 

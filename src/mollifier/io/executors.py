@@ -23,12 +23,9 @@ from mollifier.io.plugins import load_plugins
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-# Tasks in memory to each process.
-_AHEAD = 2
-# Seconds between questions to a job of submitit.
-_ASKED = 1.0
-# Seconds in which a scheduler may answer.
-_ANSWERS = 10
+_AHEAD = 2  # Tasks in memory to each process.
+_ASKED = 1.0  # Seconds between questions to a job of submitit.
+_ANSWERS = 10  # Seconds in which a scheduler may answer.
 # Read by a numerical library as it is loaded.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 

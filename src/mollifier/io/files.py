@@ -25,8 +25,7 @@ import xarray as xr
 from mollifier.errors import DataError, MollifierError, did_you_mean
 from mollifier.io.hdf5_file import open_hdf5
 
-# Names of files that are being written.
-TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp(\.\w+)?")
+TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp(\.\w+)?")  # Names of files that are being written.
 
 _MOST_NAMES = 200  # in a folder, for the nearest one to be named
 _MOST_LISTED = 10  # for all to be listed

@@ -12,8 +12,7 @@ from typing import Any
 #: Whether this process was told to end by SIGTERM while a run could stop in order.
 TERMINATED = threading.Event()
 
-# Seconds that a step may go on after a signal.
-_GRACE = 0.7
+_GRACE = 0.7  # Seconds that a step may go on after a signal.
 
 
 class StoppedInStep(BaseException):

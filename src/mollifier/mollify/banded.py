@@ -10,12 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-# Rows at a time: a taller band multiplies more zeros, a lower one is a less efficient product.
-ROWS = 32
-# Columns from which a product of each band with these is efficient.
-_WIDE = 32
-# Lines at a time, whose results stay in the cache.
-_LINES = 128
+ROWS = 32  # Rows at a time: a taller band multiplies more zeros, a lower one is a less efficient product.
+_WIDE = 32  # Columns from which a product of each band with these is efficient.
+_LINES = 128  # Lines at a time, whose results stay in the cache.
 
 
 def correlate(x: Tensor, stencils: Tensor) -> Tensor:

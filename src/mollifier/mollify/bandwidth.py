@@ -12,10 +12,8 @@ from mollifier.mollify.grid import Axis
 # Pairs of points: neighbours of each point, at several distances, so that noise can be averaged past.
 _NEIGHBOURS = 24
 _MOST_POINTS = 20_000
-# A slope counts when it is seen in about ten pairs: outliers are rarer, real fronts are not.
-_PAIRS = 10
-# Differences below this many standard errors (of a difference) are noise.
-_SIGNIFICANT = 3.0
+_PAIRS = 10  # A slope counts when it is seen in about ten pairs: outliers are rarer, real fronts are not.
+_SIGNIFICANT = 3.0  # Differences below this many standard errors (of a difference) are noise.
 # Spectra: lines averaged, the share of the power that may lie beyond the corner, and rounding in it.
 _LINES, _LEFT, _ROUNDING = 500, 1e-4, 1e-14
 

@@ -16,8 +16,7 @@ from mollifier.errors import GridError, did_you_mean
 from mollifier.io.printed import Printed
 from mollifier.mollify.arrays import Array
 
-# Coordinates read from files carry rounding of the last printed digit.
-_UNIFORM_TOLERANCE = 1e-6
+_UNIFORM_TOLERANCE = 1e-6  # Coordinates read from files carry rounding of the last printed digit.
 
 
 @dataclass(frozen=True)

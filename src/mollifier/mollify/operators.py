@@ -42,8 +42,7 @@ _DIRECT_COST = 30.0
 _FFT_COST = 36.0
 _BANDED_COST = 6.5
 _GATHER_PENALTY = 8.0
-# Rows of a band that is multiplied at a time.
-_BAND_ROWS = 32
+_BAND_ROWS = 32  # Rows of a band that is multiplied at a time.
 # Nodes along an axis from which a dense matrix (128 MiB for each order) is formed only on request.
 _LARGEST_MATRIX = 4096
 

@@ -15,14 +15,10 @@ from mollifier.nn.layers import Affine, Network, Sine
 from mollifier.nn.periodic import periodic_flags
 from mollifier.nn.separable import Separable
 
-# Default standard deviation of the number of waves along each coordinate.
-_WAVES = 1.2
-# The band reaches to so many standard deviations of the number of waves.
-_REACH = 3.0
-# Fewest and most features of a network whose width is chosen automatically.
-_FEWEST, _MOST = 150, 2500
-# Correlation lengths between one end of a coordinate and the next copy of its other end.
-_APART = 3.0
+_WAVES = 1.2  # Default standard deviation of the number of waves along each coordinate.
+_REACH = 3.0  # The band reaches to so many standard deviations of the number of waves.
+_FEWEST, _MOST = 150, 2500  # Fewest and most features of a network whose width is chosen automatically.
+_APART = 3.0  # Correlation lengths between one end of a coordinate and the next copy of its other end.
 
 
 class RandomFeatures(Separable):

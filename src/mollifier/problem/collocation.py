@@ -23,13 +23,11 @@ from mollifier.problem.settings import CollocationSettings
 # Cells between two frames of gridded data, beyond which only the shortest feature needs more.
 _CELLS_BETWEEN = 4
 _LEAST_NODES, _LEAST = {1: 129, 2: 33}, 21
-# Factor on these where a domain was given: at the corners of its edge states are steep.
-_EDGED = 1.5
+_EDGED = 1.5  # Factor on these where a domain was given: at the corners of its edge states are steep.
 # Nodes to the power of twice the order, about the condition number of the normal equations, up to which the
 # least nodes are so many: beyond, rounding errors make standard errors too small.
 _CONDITION = 1e13
-# Upper limit: a radius given in the wrong unit needs more.
-_MOST_NODES = 10_000_000
+_MOST_NODES = 10_000_000  # Upper limit: a radius given in the wrong unit needs more.
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ Bounds = Mapping[str, tuple[float, float]]
 #: The key of a condition along the edge of the domain, and the value for the whole of it.
 EDGE, ALL = "edge", "all"
 _EDGES = ("start", "end")
-# Lengths of the data's box beyond which a place is taken for one in another unit.
-_FARTHEST = 10.0
+_FARTHEST = 10.0  # Lengths of the data's box beyond which a place is taken for one in another unit.
 
 
 @dataclass(frozen=True)

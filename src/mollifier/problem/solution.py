@@ -27,8 +27,7 @@ HISTORY = ("seconds", "loss", "data", "residual", "prior", "stage")
 # Endings of what a solution says of something beside its value.
 _SUFFIXES = ("_sd", "_prior_sd", "_ratio", "_fitted", "_shared", "_held_out", "_modes", "_visits")
 
-# Share of an unknown's largest value below which an error does not move it: rounding.
-_UNMOVED = 1e-8
+_UNMOVED = 1e-8  # Share of an unknown's largest value below which an error does not move it: rounding.
 
 
 def owner(name: str, names: Iterable[str]) -> str:

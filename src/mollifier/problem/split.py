@@ -26,8 +26,7 @@ from mollifier.problem.conditions import Condition
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.unknowns import Unknown
 
-# Of places and lengths in equations, which messages show.
-_DIGITS = 8
+_DIGITS = 8  # Of places and lengths in equations, which messages show.
 
 
 @dataclass(frozen=True)
@@ -214,8 +213,7 @@ class Split:
         return xr.Dataset(found).assign_coords({c: place})
 
 
-# Fewest different places of samples on either side of an edge.
-_FEWEST = 4
+_FEWEST = 4  # Fewest different places of samples on either side of an edge.
 
 
 def outermost(problem: InverseProblem, edge: Edge) -> tuple[float, float]:

@@ -17,8 +17,7 @@ from mollifier.data.readers.tiff import Image, ImageMetadata, open_tiff
 from mollifier.errors import DataError
 from mollifier.io.files import require_package
 
-# Suffix -> plugin of bioio.
-_PLUGINS = {".nd2": "bioio_nd2", ".czi": "bioio_czi", ".lif": "bioio_lif"}
+_PLUGINS = {".nd2": "bioio_nd2", ".czi": "bioio_czi", ".lif": "bioio_lif"}  # Suffix -> plugin of bioio.
 
 
 def open_vendor_image(file: Path) -> Image:

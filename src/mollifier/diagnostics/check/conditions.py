@@ -15,8 +15,7 @@ from mollifier.problem.inverse_problem import InverseProblem
 
 info, warn, error = about("conditions")
 
-# Relative size below which a coefficient is rounding.
-_ROUNDING = 1e-9
+_ROUNDING = 1e-9  # Relative size below which a coefficient is rounding.
 
 
 def of_conditions(problem: InverseProblem) -> Iterator[Finding]:

@@ -20,8 +20,7 @@ info, warn, error = about("data")
 
 # Places of the domain at which holes are sought, and the share of them that may lie in some.
 _PLACES, _HOLES = 4000, 0.1
-# Places of a label on average, up to which it names them.
-_NAMED = 1.1
+_NAMED = 1.1  # Places of a label on average, up to which it names them.
 # A hole is a place farther from every sample than a feature, or than so many typical distances of samples.
 _FAR = 4.0
 

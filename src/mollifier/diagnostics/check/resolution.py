@@ -21,8 +21,7 @@ from mollifier.problem.settings import keys_at
 
 info, warn, error = about("resolution")
 
-# Waves over a radius up to which a kernel's spectrum is searched, in radians.
-_HIGHEST = 200.0
+_HIGHEST = 200.0  # Waves over a radius up to which a kernel's spectrum is searched, in radians.
 
 
 def too_few(problem: InverseProblem) -> Iterator[Finding]:

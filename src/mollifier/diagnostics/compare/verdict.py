@@ -19,8 +19,7 @@ from mollifier.problem.solution import Solution
 # How far two engines may differ: a number by so many combined standard errors; a field, in the mean square
 # over its nodes, by fewer, since chance seldom strays as far everywhere at once.
 SCALAR_LIMIT, FIELD_LIMIT = 3.0, 2.0
-# Held-out misfits so many times the least are worse by more than chance.
-WORSE = 1.5
+WORSE = 1.5  # Held-out misfits so many times the least are worse by more than chance.
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,7 @@ from mollifier.problem.solution import Solution
 #: Called with how many repeats are done, how many there are, and what they are.
 Follow = Callable[[int, int, str], None]
 
-# Fewest answers that give a standard deviation.
-FEWEST = 3
+FEWEST = 3  # Fewest answers that give a standard deviation.
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from mollifier.errors import MollifierError
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 
-# Radii to solve again with, as shares of the solution's.
-_SHARES = (0.7, 1.4)
+_SHARES = (0.7, 1.4)  # Radii to solve again with, as shares of the solution's.
 
 
 def by_engine(solution: Solution, problem: InverseProblem, engines: Sequence[str]) -> list[Judgement]:

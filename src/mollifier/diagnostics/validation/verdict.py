@@ -15,8 +15,7 @@ from mollifier.problem.solution import Solution
 
 # Measurements of one degree of freedom: their noise may be estimated from themselves, by differences.
 _SHARED = 5.0
-# The noise is taken to be no less than this share of a field's rms: no grid is exact.
-_FLOOR = 1e-3
+_FLOOR = 1e-3  # The noise is taken to be no less than this share of a field's rms: no grid is exact.
 
 
 @dataclass(frozen=True)
@@ -74,15 +73,13 @@ def misfit(errors: Array, points: Array) -> Misfit | None:
 Verdict = Literal["holds", "doubtful", "refuted", "undetermined"]
 _ORDER: tuple[Verdict, ...] = ("holds", "doubtful", "refuted", "undetermined")
 
-# An excess that noise alone shows more often than this is no evidence.
-_CHANCE = 1e-4
+_CHANCE = 1e-4  # An excess that noise alone shows more often than this is no evidence.
 # Errors beyond the noise, as a share of its standard deviation, that make an answer doubtful and that refute
 # it.
 _BEYOND = 0.3, 1.0
 # Standard errors between an estimate and the value that fits best, that make it doubtful and that refute it.
 _APART = 3.0, 6.0
-# The same of the coefficient of a term that the equation lacks, the largest of several.
-_LACKING = 5.0, 10.0
+_LACKING = 5.0, 10.0  # The same of the coefficient of a term that the equation lacks, the largest of several.
 
 
 @dataclass(frozen=True)

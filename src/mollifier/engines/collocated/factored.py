@@ -26,8 +26,7 @@ from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation.mollifier import Mollified
 from mollifier.nn.random_features import RandomFeatures
 
-# Rows at scattered points that are formed at a time (memory).
-_POINTS = 8192
+_POINTS = 8192  # Rows at scattered points that are formed at a time (memory).
 
 
 @dataclass(frozen=True)

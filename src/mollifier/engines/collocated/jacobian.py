@@ -13,8 +13,7 @@ from torch.func import functional_call, vmap
 
 from mollifier.mollify.arrays import Index
 
-# Points whose Jacobian is formed at a time.
-_CHUNK = 512
+_CHUNK = 512  # Points whose Jacobian is formed at a time.
 
 
 @torch.enable_grad()

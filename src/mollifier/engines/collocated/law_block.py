@@ -21,8 +21,7 @@ from mollifier.nn.differentiation.mollifier import Mollified
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
 
-# Degree of the kernel: slopes of a law along its state are smooth enough for Gauss-Newton steps.
-_DEGREE = 5
+_DEGREE = 5  # Degree of the kernel: slopes of a law along its state are smooth enough for Gauss-Newton steps.
 # Share of the range of the measured values by which splines reach beyond it: states may overshoot.
 _MARGIN = 0.02
 

@@ -37,8 +37,7 @@ from mollifier.engines.priors.matern import SEMINORMS, matern_weights
 from mollifier.engines.priors.shapes import Shape
 from mollifier.mollify.arrays import Array
 
-# The prior of unknown fields before its evidence is known.
-_CURVATURE = Shape(SEMINORMS["h2"])
+_CURVATURE = Shape(SEMINORMS["h2"])  # The prior of unknown fields before its evidence is known.
 
 
 class PartRows:

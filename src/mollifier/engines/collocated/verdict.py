@@ -31,8 +31,7 @@ _ASIDE, _LIKELY = 10.0, 3.0
 _FLAT, _PER_SAMPLE = 0.01, 0.1
 
 
-# Most exchanges of numbers that are tried.
-_MOST_TWINS = 15
+_MOST_TWINS = 15  # Most exchanges of numbers that are tried.
 
 # Ends of a run whose values are no more than where it was.
 _CUT_SHORT = ("interrupted", "time limit", "non-finite loss")

@@ -32,16 +32,11 @@ from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
 
 _SHOWN = {1: 101, 2: 41, 3: 15}
-# Standard deviations by which a signal has to exceed the noise.
-_SURE = 3.0
-# A factor below this share of its natural size is zero if it does not exceed the noise either.
-_SMALL = 0.1
-# A factor below this share of its natural size is what smoothing leaves of zero.
-_NOTHING = 2e-3
-# Relative error that smoothing leaves in terms.
-_SMOOTHING = 0.03
-# Sizes outside are rounding.
-_SIZE = 1e-100, 1e100
+_SURE = 3.0  # Standard deviations by which a signal has to exceed the noise.
+_SMALL = 0.1  # A factor below this share of its natural size is zero if it does not exceed the noise either.
+_NOTHING = 2e-3  # A factor below this share of its natural size is what smoothing leaves of zero.
+_SMOOTHING = 0.03  # Relative error that smoothing leaves in terms.
+_SIZE = 1e-100, 1e100  # Sizes outside are rounding.
 # A number that multiplies zero is held at zero by a prior narrower by this, so that it affects no other.
 _HELD = 1e-9
 # Most nonlinear numbers whose sizes are searched, and the number of sizes of each.

@@ -31,14 +31,11 @@ _WIDEST = 16.0
 _TRIED = 60
 # Mean square of a derivative over that of its noise from which it is significant; noise alone has 1.
 _CLEAR = 9.0
-# Mean square of residuals, in the noise's, up to which a window may be widened for that.
-_BIASED = 4.0
+_BIASED = 4.0  # Mean square of residuals, in the noise's, up to which a window may be widened for that.
 # Parts of half a window that are averaged over, by the number of coordinates.
 _PARTS = {1: 10.0, 2: 6.0, 3: 3.5}
-# Parts along one coordinate at most.
-_MOST_PARTS = 100_000
-# Parts beside samples from which an average would not shorten the work.
-_SPARSE = 0.4
+_MOST_PARTS = 100_000  # Parts along one coordinate at most.
+_SPARSE = 0.4  # Parts beside samples from which an average would not shorten the work.
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from mollifier.mollify.orders import Derivative
 WIDE = 30.0
 
 _ROUNDS = 3
-# Standard deviations of a mean of squares by which information has to exceed the noise's.
-_SURE = 3.0
+_SURE = 3.0  # Standard deviations of a mean of squares by which information has to exceed the noise's.
 
 
 class SampledPosterior:

@@ -27,10 +27,8 @@ from mollifier.problem.labels import labels
 
 # Cells along each coordinate of an unknown field's spline, by the number of coordinates.
 _CELLS = {1: 9, 2: 5, 3: 3}
-# Correlation length of an unknown field around its measurements, in lengths of the domain.
-_LENGTH = 0.3
-# Residual that smoothing leaves of an equation that holds, over its largest term.
-_FLOOR = 0.01
+_LENGTH = 0.3  # Correlation length of an unknown field around its measurements, in lengths of the domain.
+_FLOOR = 0.01  # Residual that smoothing leaves of an equation that holds, over its largest term.
 
 
 @dataclass(frozen=True)

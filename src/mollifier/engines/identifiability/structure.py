@@ -24,8 +24,7 @@ from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import curves, labels
 
 _CENTRES = 400
-# Samples of a field below which it cannot be said to be constant.
-_FEW = 3
+_FEW = 3  # Samples of a field below which it cannot be said to be constant.
 # A derivative this small beside what it could be is round-off.
 _ZERO = 1e-6
 _SURE = 4.0  # standard errors from zero of a measurement that is not zero

@@ -21,8 +21,7 @@ _MOST_COORDINATES = 3
 _START, _STEPS, _FACTOR, _NODE, _UNKNOWN, _COUPLED = 1.2, 35, 2e-10, 3.5e-5, 2.2e-9, 5e-10
 # Share of that which a fit with edges takes: its prior has one shape, and it starts from an answer.
 _EDGED = 0.25
-# MiB: start, per node, per unknown.
-_MIB, _MIB_NODE, _MIB_UNKNOWN = 400.0, 0.028, 0.7
+_MIB, _MIB_NODE, _MIB_UNKNOWN = 400.0, 0.028, 0.7  # MiB: start, per node, per unknown.
 
 
 class JointEngine(Engine):

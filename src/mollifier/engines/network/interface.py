@@ -15,8 +15,7 @@ from mollifier.problem.solution import Solution
 
 # Seconds: start, a step, per entry of its rows, per slope at a node, steps; weights (docs: check).
 _START, _STEP, _PER_ENTRY, _PER_SLOPE, _STEPS, _WEIGHTS = 10.0, 0.15, 4e-8, 2e-8, 60, 900
-# MiB: start, bytes of a slope.
-_MIB, _BYTES = 390.0, 8.0
+_MIB, _BYTES = 390.0, 8.0  # MiB: start, bytes of a slope.
 
 
 class NetworkEngine(Engine):

@@ -24,8 +24,7 @@ from mollifier.nn.layers import count, trained
 #: What rows depend on: weights of a block or of one channel, a raw scalar or a field's noise by its name.
 Key = int | str | tuple[int, int]
 
-# Nodes whose network is differentiated at a time.
-_NODES = 32_768
+_NODES = 32_768  # Nodes whose network is differentiated at a time.
 
 
 class NormalEquations:

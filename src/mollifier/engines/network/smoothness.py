@@ -35,8 +35,7 @@ from mollifier.engines.priors.tuning import PriorTuning
 from mollifier.mollify.arrays import Array, Index
 from mollifier.mollify.grid import Grid
 
-# Nodes at which the variance of a field under its prior is averaged.
-_PLACES = 100
+_PLACES = 100  # Nodes at which the variance of a field under its prior is averaged.
 
 
 @dataclass(frozen=True)

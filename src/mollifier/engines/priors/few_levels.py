@@ -9,10 +9,8 @@ import numpy as np
 from mollifier.engines.priors.tuning import PriorTuning
 from mollifier.mollify.arrays import Array
 
-# Steps of expectation and maximisation: between levels that errors separate, a few suffice.
-_STEPS = 100
-# Least share of a level, so that its logarithm is finite.
-_LEAST_SHARE = 1e-12
+_STEPS = 100  # Steps of expectation and maximisation: between levels that errors separate, a few suffice.
+_LEAST_SHARE = 1e-12  # Least share of a level, so that its logarithm is finite.
 
 
 @dataclass(frozen=True, eq=False)

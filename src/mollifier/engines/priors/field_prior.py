@@ -23,13 +23,11 @@ from mollifier.mollify.grid import Axis, Grid
 
 # Cells over the domain of a lattice made of nodes, along each axis, by the number of axes: at least.
 _CELLS, _FEWEST_CELLS = {1: 128, 2: 32, 3: 12}, 6
-# Eigenvalues below this share of the largest are none.
-_ROUNDING = 1e-24
+_ROUNDING = 1e-24  # Eigenvalues below this share of the largest are none.
 # Lowest eigenvalue but that of a constant, over the highest, from which rounding of the highest changes its
 # logarithm by less than 1e-4 (by about 2e-16 over the ratio in one and two axes, orders 1 to 4).
 _LEAST_RATIO = 1e-11
-# Mean squared gradient, over the field's mean square, below which a field is flat.
-_FLAT_FIELD = 1e-20
+_FLAT_FIELD = 1e-20  # Mean squared gradient, over the field's mean square, below which a field is flat.
 
 EDGES = "edges"  #: What the prior "auto" is where the evidence is for levels with edges between them.
 

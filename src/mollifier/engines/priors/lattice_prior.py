@@ -13,8 +13,7 @@ from mollifier.engines.priors.shapes import Shape
 from mollifier.engines.priors.tuning import PriorTuning
 from mollifier.mollify.arrays import Array
 
-# Rounding of a precision, over its stiffest mode.
-_ROUNDED = 1e-14
+_ROUNDED = 1e-14  # Rounding of a precision, over its stiffest mode.
 
 
 class LatticePrior(PriorOnCoefficients):

@@ -15,8 +15,7 @@ from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline
 from mollifier.mollify.orders import Derivative
 
-# Gauss points in each cell: exact for products of splines of degree 5.
-_GAUSS = 6
+_GAUSS = 6  # Gauss points in each cell: exact for products of splines of degree 5.
 
 
 def spline_taps(places: Array, degree: int, order: int = 0) -> tuple[Array, Index]:

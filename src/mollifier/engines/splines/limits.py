@@ -20,8 +20,7 @@ from mollifier.mollify.arrays import Array
 # Points per spline along an axis at which bounds are enforced; most bounds that are added to the active set
 # in one round; most rounds.
 _PLACES, _AT_ONCE, _ROUNDS = 2, 100, 30
-# Share of a value's standard error by which it may violate a bound.
-_MISSED = 1e-3
+_MISSED = 1e-3  # Share of a value's standard error by which it may violate a bound.
 
 
 def _non_negative(matrix: Array, right: Array) -> Array:

@@ -22,8 +22,7 @@ Pairs = tuple[Index, Index]  #: Indices i and j of pairs, each of shape (pairs,)
 #: Both ends of an axis; None where test functions vanish with all derivatives.
 Ends = tuple[End | None, End | None]
 
-# Of sizes that may be zero.
-_TINY = 1e-300
+_TINY = 1e-300  # Of sizes that may be zero.
 
 CLOSED: Ends = (None, None)
 

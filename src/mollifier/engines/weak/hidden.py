@@ -37,8 +37,7 @@ from mollifier.problem.solution import Solution
 
 Operator = dict[Derivative, float]
 
-# Of derivatives: kernel, order of accuracy, radius in cells.
-_KERNEL, _ACCURACY, _CELLS = BSpline(7), 3, 4.0
+_KERNEL, _ACCURACY, _CELLS = BSpline(7), 3, 4.0  # Of derivatives: kernel, order of accuracy, radius in cells.
 _LEAST_SQUARES: dict[str, Any] = {"atol": 1e-6, "btol": 1e-6, "maxiter": 2000}
 
 

@@ -21,8 +21,7 @@ from mollifier.problem.solution import Solution
 # fields over one of two coordinates the joint engine's error was the smaller one in 9 of 12 runs up to 13,000
 # nodes, at about the same cost; its intervals held 95 % of the field, those of the weak engine all of it.
 _DENSE, _DENSE_FOR_FIELDS = 2_000, 10_000
-# Share of a gridded field that may be missing (docs: engines).
-_MOST_MISSING = 0.2
+_MOST_MISSING = 0.2  # Share of a gridded field that may be missing (docs: engines).
 # Seconds: start, per point to a power, per squared coefficient of unknown fields; MiB: start, bytes a point,
 # per coefficient (docs: check).
 _START, _PER_POINT, _POWER, _FIELD, _MIB, _BYTES, _MIB_FIELD = 1.2, 1.0e-4, 0.75, 7e-5, 300.0, 90.0, 1.5

@@ -20,8 +20,7 @@ from mollifier.mollify.grid import Axis
 
 Radii = tuple[float, ...]  #: One radius for each axis, in its unit; 0 along axes without derivatives.
 
-# (1 - s^2)^p has the standard deviation r/sqrt(2p + 3); here p is 8.
-_RADIUS_OF_SD = np.sqrt(19.0)
+_RADIUS_OF_SD = np.sqrt(19.0)  # (1 - s^2)^p has the standard deviation r/sqrt(2p + 3); here p is 8.
 
 
 @dataclass

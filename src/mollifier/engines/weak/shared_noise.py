@@ -19,8 +19,7 @@ from mollifier.engines.weak.testspace import TestSpace, index_pairs
 from mollifier.errors import ConfigurationError
 from mollifier.mollify.arrays import Array
 
-# Most numbers of the modes that are held: rows times coefficients of all effects.
-_MOST = 40_000_000
+_MOST = 40_000_000  # Most numbers of the modes that are held: rows times coefficients of all effects.
 
 
 def effect_modes(

@@ -18,8 +18,7 @@ from mollifier.mollify.operators import TensorOperator
 from mollifier.mollify.stencils import rows
 
 _QUINTIC = 5
-# Of the mollifier.
-_KERNEL, _ACCURACY = BSpline(7), 3
+_KERNEL, _ACCURACY = BSpline(7), 3  # Of the mollifier.
 
 
 def mollified(values: Array, grid: Grid, cells: float, fewest: int) -> Array:

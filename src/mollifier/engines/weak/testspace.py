@@ -27,8 +27,7 @@ Part = tuple[Array, Orders, Orders]  #: An array on the grid, and two derivative
 Between = Callable[[int, tuple[Any, Any], bool], Array]
 
 _TINY = 1e-300
-# Rows of the smallest block of a covariance.
-_LEAST_BLOCK = 64
+_LEAST_BLOCK = 64  # Rows of the smallest block of a covariance.
 
 
 @dataclass(frozen=True, eq=False)
