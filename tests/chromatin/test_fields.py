@@ -245,7 +245,8 @@ def test_density_windows_in_time():
         rng.random(30_000) < x / SIDE, rng.integers(500, 1_000, 30_000), rng.integers(0, 500, 30_000)
     )
     locs = Localizations(x, y, frame, field=FIELD)
-    field = density(locs, windows=2, frame_interval=0.02, width=400, merge=False)
+    times, parts = locs.windows(2, 0.02)
+    field = density(parts, times=times, width=400, merge=False)
     np.testing.assert_allclose(field.t, [5.0, 15.0])
     assert total(field) == pytest.approx(30_000, rel=0.01)
     share = field.density.mean("y").isel(t=1) / field.density.mean("y").sum("t")
@@ -254,11 +255,9 @@ def test_density_windows_in_time():
 
 
 BAD = {
-    "no time stamps": ({"windows": 3}, "time stamps are missing: the time between frames"),
     "pixels too coarse": ({"pixel": 300, "width": 200}, "too narrow for pixels"),
     "pixels too fine": ({"pixel": 0.1}, "at most"),
     "no width": ({"width": 0}, "width=0"),
-    "too many windows": ({"windows": 9_999, "frame_interval": 1.0}, "for 8 frames"),
 }
 
 
@@ -270,6 +269,17 @@ def test_density_bad_options(case):
     locs = Localizations(*rng.uniform(0, SIDE, (2, 200)), np.arange(200) % 8, field=FIELD)
     with pytest.raises(MollifierError, match=message):
         density(locs, **options)
+
+
+def test_windows_bad_options():
+    """Windows need times, and frames enough."""
+    locs = Localizations(*np.random.default_rng(7).uniform(0, SIDE, (2, 200)), np.arange(200) % 8)
+    with pytest.raises(DataError, match="time stamps are missing: the time between frames"):
+        locs.windows(3, None)
+    with pytest.raises(DataError, match="time stamps are missing: frames are not known"):
+        uniform(100).windows(3, 1.0)
+    with pytest.raises(DataError, match="for 8 frames"):
+        locs.windows(9_999, 1.0)
 
 
 def test_density_empty_masks():

@@ -43,8 +43,6 @@ def density(
     pixel: float | None = None,
     width: float | None = None,
     merge: bool = True,
-    windows: int = 1,
-    frame_interval: float | None = None,
     times: Sequence[float] | None = None,
 ) -> xr.Dataset:
     """The density of molecules per nm^2 with its Poisson error bars.
@@ -57,7 +55,8 @@ def density(
     Parameters
     ----------
     locs
-        One table, or one for each of ``times``, in s, on pixels and with the width that suit the first.
+        One table, or one for each of ``times``, in s, on pixels and with the width that suit the first;
+        `Localizations.windows` divides one.
     mask
         The nucleus, over x and y in nm on any grid; by default the whole field. NaN outside.
     pixel
@@ -67,8 +66,6 @@ def density(
         molecules (about nine molecules to each value) and the blur of localisation.
     merge
         Merge repeated localisations of one molecule in consecutive frames first, if frames are known.
-    windows
-        Number of intervals of frames along t, with ``frame_interval`` s from frame to frame.
 
     Returns
     -------
@@ -82,7 +79,7 @@ def density(
         If the pixel or the width is not above 0.
     DataError
         If nothing lies inside the mask, the pixel is too coarse for the kernel, there would be too many
-        pixels, or there are several windows or tables and time stamps are missing.
+        pixels, or there are several tables and time stamps are missing.
 
     Examples
     --------
@@ -92,15 +89,16 @@ def density(
     (1.0, 80)
     """
     tables = [locs] if isinstance(locs, Localizations) else list(locs)
+    when = [0.0] if times is None else list(times)
+    if len(when) != len(tables):
+        raise DataError(f"{len(tables)} tables were given with {times=}; a time for each table was expected.")
     if merge:
         tables = [merge_known(table) for table in tables]
     kept = "left in" if not merge else "not removed: frames are not known"
     repeats = tables[0].provenance.get("repeats", kept)
     tables = [table if mask is None else _inside(table, mask) for table in tables]
-    locs, parts = tables[0], _frames(tables, windows, frame_interval, times)
-    # The mean distance scales with the inverse square root of the density in a window.
-    spacing = mean_neighbour_distance(locs) * math.sqrt(windows)
-    limit = Resolution(typical_precision(locs), spacing, 0.0)
+    locs = tables[0]
+    limit = Resolution(typical_precision(locs), mean_neighbour_distance(locs), 0.0)
     pixel, width = _sizes(locs, limit, pixel, width)
     limit = replace(limit, kernel=width)
     x, y = _centres(locs, pixel)
@@ -108,14 +106,14 @@ def density(
     if not inside.any():
         raise DataError("The mask is empty on the map's pixels; take a smaller pixel (--pixel).")
     seen = inside.astype(float) if mask is None else _seen(mask, x, y, limit.blur / FWHM)
-    fields = [_kernel(part, (x, y), inside, seen, width) for _, part in parts]
+    fields = [_kernel(part, (x, y), inside, seen, width) for part in tables]
     attrs = _attrs(locs, limit, pixel, inside) | {"repeats": repeats}
     value, sd = (np.stack([np.where(inside, f[k], np.nan) for f in fields], axis=-1) for k in (0, 1))
-    coords = {**pixels(x, y), "t": ("t", np.array([t for t, _ in parts]), {"units": "s"})}
+    coords = {**pixels(x, y), "t": ("t", np.array(when), {"units": "s"})}
     units = {"units": "1/nm^2"}
     content = {"density": (tuple("xyt"), value, units | {"standard_error": "density_sd"})}
     found = xr.Dataset(content | {"density_sd": (tuple("xyt"), sd, units)}, coords, attrs)
-    return found if len(parts) > 1 else found.isel(t=0, drop=True)
+    return found if len(when) > 1 else found.isel(t=0, drop=True)
 
 
 def _inside(locs: Localizations, mask: xr.DataArray) -> Localizations:
@@ -137,37 +135,6 @@ def _inside(locs: Localizations, mask: xr.DataArray) -> Localizations:
             f"{', '.join(f'{b:,.0f}' for b in locs.bounds)}. Are both in one unit and from one origin?"
         )
     return replace(locs.select(keep), field=(bounds[0], bounds[1], bounds[2], bounds[3]), z=None, trace=None)
-
-
-def _frames(
-    tables: list[Localizations], windows: int, interval: float | None, times: Sequence[float] | None
-) -> list[tuple[float, Localizations | None]]:
-    """Time in s and molecules of each frame: of each table, or those first localised in a window of one."""
-    if len(tables) > 1:
-        if windows > 1 or times is None or len(times) != len(tables):
-            raise DataError(
-                f"{len(tables)} tables were given with windows={windows} and times={times}; one window and a "
-                "time for each table were expected."
-            )
-        return list(zip(times, tables, strict=True))
-    locs = tables[0]
-    if windows == 1:
-        return [(0.0, locs)]
-    if locs.frame is None or interval is None:
-        lacking = "frames are not known" if locs.frame is None else "the time between frames is not given"
-        raise DataError(
-            f"windows={windows} was given and time stamps are missing: {lacking}. Set "
-            "--columns frame=NAME and --frame-interval SECONDS."
-        )
-    first, last = int(locs.frame.min()), int(locs.frame.max()) + 1
-    if not 1 < windows <= last - first:
-        raise DataError(
-            f"windows={windows} was given for {last - first} frames; a number from 1 to that was expected."
-        )
-    edges = np.linspace(first, last, windows + 1)
-    which = np.clip(np.searchsorted(edges, locs.frame, "right") - 1, 0, windows - 1)
-    parts = [locs.select(which == k) if (which == k).any() else None for k in range(windows)]
-    return list(zip((interval * (edges[1:] + edges[:-1]) / 2).tolist(), parts, strict=True))
 
 
 def _sizes(
@@ -229,7 +196,7 @@ def _seen(mask: xr.DataArray, x: Array, y: Array, precision: float) -> Array:
 
 
 def _kernel(
-    part: Localizations | None,
+    part: Localizations,
     nodes: tuple[Array, Array],
     inside: Mask,
     seen: Array,
@@ -238,8 +205,7 @@ def _kernel(
     pixel = float(nodes[0][1] - nodes[0][0])
     w, seen = stencil(width, pixel), np.where(inside, seen, 0.0)
     # Molecules on the edge of the field count in the outermost pixels.
-    places = np.zeros((2, 0)) if part is None else (part.x, part.y)
-    x, y = (np.clip(v, n[0], n[-1]) for v, n in zip(places, nodes, strict=True))
+    x, y = (np.clip(v, n[0], n[-1]) for v, n in zip((part.x, part.y), nodes, strict=True))
     molecules = np.where(inside, counts(nodes, x, y), 0.0)
     covered = np.where(inside, _smoothed(seen, w), 1.0) * pixel**2
     squares = _smoothed(molecules, w**2) / covered**2

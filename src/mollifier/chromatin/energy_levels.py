@@ -127,14 +127,14 @@ def energy_levels(sample: NucleusData, settings: StudySettings, width: float) ->
     The nucleus is several um large; a still image is taken as steady, up to a growth of its pattern. Of the
     settings count the model, the nucleoplasm (``thresholds``) and the treatment of repeats; ``width`` is the
     full width at half maximum of the density's kernel, nm, and a wide one is replaced. Raises
-    `ConfigurationError` if the data are no localisations at single times, or the phases hold different
+    `ConfigurationError` if the data are no localisations, or the phases hold different
     nucleoplasm, `DataError` if the nucleus is too small, or shows no two phases.
     """
     s = settings
-    if not sample.frames or s.windows > 1:
+    if not sample.frames:
         raise ConfigurationError(
-            "--levels energy was given for an image or several windows; tables of localisations were "
-            "expected. Give levels, or --levels own."
+            "--levels energy was given for an image; tables of localisations were expected. Give levels, or "
+            "--levels own."
         )
     if s.thresholds.heterochromatin_water != s.thresholds.euchromatin_water:
         raise ConfigurationError(

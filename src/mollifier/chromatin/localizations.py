@@ -115,6 +115,28 @@ class Localizations:
         inside = (self.x >= x0) & (self.x <= x1) & (self.y >= y0) & (self.y <= y1)
         return replace(self.select(inside), field=(x0, x1, y0, y1))
 
+    def windows(self, count: int, interval: float | None) -> tuple[list[float], list[Self]]:
+        """Middle times in s and the localisations of even intervals of frames.
+
+        ``interval`` is the time in s from frame to frame. Raises `DataError` if it or the frames are not
+        known, or there are fewer frames than intervals.
+        """
+        if self.frame is None or interval is None:
+            lacking = "frames are not known" if self.frame is None else "the time between frames is not given"
+            raise DataError(
+                f"windows={count} was given and time stamps are missing: {lacking}. Set --columns frame=NAME "
+                "and --frame-interval SECONDS."
+            )
+        first, last = int(self.frame.min()), int(self.frame.max()) + 1
+        if not 1 <= count <= last - first:
+            raise DataError(
+                f"windows={count} was given for {last - first} frames; a number from 1 to that was expected."
+            )
+        edges = np.linspace(first, last, count + 1)
+        which = np.clip(np.searchsorted(edges, self.frame, "right") - 1, 0, count - 1)
+        middle = interval * (edges[1:] + edges[:-1]) / 2
+        return middle.tolist(), [self.select(which == k) for k in range(count)]
+
     def save(self, path: str | Path) -> Path:
         """Write a ThunderSTORM CSV in nm; a name that ends in ``.gz`` is compressed."""
         names = {"frame": "frame", "x": "x [nm]", "y": "y [nm]", "z": "z [nm]", "trace": "trace"}

@@ -145,12 +145,16 @@ def _field(
     else:
         options = {"unit": s.unit, "pixel_size": s.pixel_size, "columns": s.columns, "span": s.span}
         tables = [[read_localizations(p, **options, channel=c) for p in paths] for c in channels]
-        times = tuple(k * (s.frame_interval or 0.0) for k in range(len(paths)))
         every = [t for part in tables for t in part]
         x, y = (np.concatenate([getattr(t, c) for t in every]) for c in ("x", "y"))
         pooled = every[0] if len(every) == 1 else Localizations(x, y, field=every[0].field)
         nuclei = _nuclei(pooled, labels, s)
-        each = [[(times, tuple(_around(t, n.mask) for t in part), None) for part in tables] for n in nuclei]
+        times = [k * (s.frame_interval or 0.0) for k in range(len(paths))]
+        if s.windows > 1:
+            divided = [part[0].windows(s.windows, s.frame_interval) for part in tables]
+            times, tables = divided[0][0], [parts for _, parts in divided]
+        at = tuple(times)
+        each = [[(at, tuple(_around(t, n.mask) for t in part), None) for part in tables] for n in nuclei]
     for nucleus, marks in zip(nuclei, each, strict=True):
         first, *second = (NucleusData(name, nucleus.name, group, nucleus.mask, *mark) for mark in marks)
         yield replace(first, euchromatin=second[0] if second else None)

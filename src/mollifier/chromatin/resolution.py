@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -37,25 +38,14 @@ def neighbours(locs: Localizations, reach: float, lag: int = 1) -> tuple[Index, 
             "Repeats of a molecule are found in consecutive frames, and the localisations have no frame "
             "column; name it, as --columns frame=NAME, or keep repeats (merge=False)."
         )
-    column = ((locs.x - locs.x.min()) / reach).astype(np.int64) + 1
-    line = ((locs.y - locs.y.min()) / reach).astype(np.int64) + 1
-    width, height = int(column.max()) + 2, int(line.max()) + 2
-    key = ((locs.frame - locs.frame.min()) * height + line) * width + column
-    order = np.argsort(key, kind="stable")
-    key = key[order]
-    pairs = []
-    for step in (-1, 0, 1):
-        # Three adjacent cells are one run of keys.
-        centre = key + (lag * height + step) * width
-        first, last = np.searchsorted(key, centre - 1, "left"), np.searchsorted(key, centre + 1, "right")
-        count = last - first
-        start = np.repeat(np.arange(key.size), count)
-        within = np.arange(start.size) - np.repeat(np.cumsum(count) - count, count)
-        pairs.append((order[start], order[np.repeat(first, count) + within]))
-    earlier, later = (np.concatenate(p) for p in zip(*pairs, strict=True))
-    distance = np.hypot(locs.x[earlier] - locs.x[later], locs.y[earlier] - locs.y[later])
-    near = distance <= reach
-    return earlier[near], later[near], distance[near]
+    # Frames lie far apart along a third axis, so that only neighbours in the same one are near.
+    points = np.stack([locs.x, locs.y, 2 * reach * locs.frame], axis=1)
+    tree, other = (
+        KDTree(p, balanced_tree=False, compact_nodes=False)
+        for p in (points, points - [0, 0, 2 * reach * lag])
+    )
+    pairs: Any = tree.sparse_distance_matrix(other, reach, output_type="coo_matrix")
+    return pairs.row, pairs.col, pairs.data
 
 
 def estimate_precision(locs: Localizations) -> float | None:
@@ -184,8 +174,8 @@ def _errors(locs: Localizations, precision: float | None) -> Array | None:
 
 # Full width at half maximum of a Gaussian, in standard deviations.
 FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
-# Molecules whose neighbours are looked for, and strips across the field in which they lie.
-_SAMPLED, _STRIPS = 100_000, 20
+# Molecules whose neighbours are looked for.
+_SAMPLED = 100_000
 
 
 @dataclass(frozen=True)
@@ -227,23 +217,9 @@ def mean_neighbour_distance(locs: Localizations) -> float:
     if len(locs) < 2:
         raise DataError(f"{len(locs)} molecule lies inside; a density needs at least two. Is the mask right?")
     points = np.stack([locs.x, locs.y], axis=1)
-    asked = points
-    if len(locs) > _SAMPLED:
-        points, asked = _strips(points)
-        asked = asked[np.random.default_rng(0).permutation(len(asked))[:_SAMPLED]]
-    return float(KDTree(points, balanced_tree=False, compact_nodes=False).query(asked, k=2)[0][:, 1].mean())
-
-
-def _strips(points: Array) -> tuple[Array, Array]:
-    """The points in even strips that hold about twice `_SAMPLED`, and those far from a strip's edge."""
-    spans = np.ptp(points, axis=0)
-    place = (points[:, 0] - points[:, 0].min()) / max(spans[0], 1e-300) * _STRIPS % 1.0
-    halo = 10 * np.sqrt(spans.prod() / len(points)) / max(spans[0], 1e-300) * _STRIPS
-    share = 2 * _SAMPLED / len(points)
-    if share + 2 * halo >= 1:
-        return points, points
-    near = place < share + 2 * halo
-    return points[near], points[near & (place > halo) & (place < halo + share)]
+    asked = np.random.default_rng(0).permutation(len(points))[:_SAMPLED]
+    tree = KDTree(points, balanced_tree=False, compact_nodes=False)
+    return float(tree.query(points[asked], k=2)[0][:, 1].mean())
 
 
 def typical_precision(locs: Localizations) -> float:

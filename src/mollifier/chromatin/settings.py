@@ -296,6 +296,11 @@ class StudySettings:
             raise ConfigurationError(f"--axes {self.axes} (axes) was given; {AXES_EXPECTED} were expected.")
         require(named("", self, "psf_sd", "margin"))
         require(named("", self, "saturated"), high=1.0, above=True)
+        if self.windows > 1 and self.time_lapse:
+            raise ConfigurationError(
+                f"--windows {self.windows} was given with --time-lapse; one table with frames, or a table "
+                "for each time, was expected."
+            )
         if self.treatment is not None and not math.isfinite(self.treatment):
             raise ConfigurationError(f"treatment={self.treatment} was given; a time in s was expected.")
         if self.rule.select == "voronoi" and self.domains != "clusters":

@@ -58,8 +58,7 @@ def signal(sample: NucleusData, settings: StudySettings) -> xr.Dataset | xr.Data
         return sample.image
     s, mask = settings, sample.mask
     found = density(
-        sample.frames, mask=mask, pixel=s.pixel, width=s.width, merge=s.merge, windows=s.windows,
-        frame_interval=s.frame_interval if s.windows > 1 else None, times=sample.times,
+        sample.frames, mask=mask, pixel=s.pixel, width=s.width, merge=s.merge, times=sample.times
     )  # fmt: skip
     return _blocked(found)
 

@@ -53,7 +53,7 @@ def structure(
     inside, rule = phi_h.notnull(), s.rule
     if rule.select == "phase":
         rule = replace(rule, lamina=max(rule.lamina, resolution))
-    grouped = s.domains == "clusters" or (s.domains == "auto" and len(sample.frames) == 1 and s.windows == 1)
+    grouped = s.domains == "clusters" or (s.domains == "auto" and len(sample.frames) == 1)
     found, seen = pd.DataFrame(), grouped and bool(sample.frames)
     if seen:
         locs = sample.frames[-1]
