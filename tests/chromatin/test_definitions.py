@@ -163,16 +163,6 @@ def test_outline_beside_dense_rim():
     assert edge_length(mask) == pytest.approx(2 * np.pi * RADIUS, rel=0.03)
 
 
-def test_voronoi_density_in_parts(monkeypatch):
-    """Cells computed part by part are those of all at once, also next to empty places."""
-    rng = np.random.default_rng(0)
-    x, y = rng.uniform(0, 1000, (2, 4000))
-    keep = (x < 300) | (rng.random(x.size) < 0.01)
-    whole = point_density(x[keep], y[keep])
-    monkeypatch.setattr("mollifier.chromatin.voronoi._PART", 200)
-    np.testing.assert_allclose(point_density(x[keep], y[keep]), whole, rtol=1e-9)
-
-
 def test_clusters_are_those_of_dbscan():
     """Core points within the reach of one another, by all pairs of points, to an eighth of the reach."""
     rng = np.random.default_rng(3)

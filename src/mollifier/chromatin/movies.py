@@ -1,7 +1,7 @@
 """Time-lapse images of one nucleus made ready: at rest, and without the fading of the dye.
 
 A frame of a moving nucleus is read at places ``X -> sum_k c_k p_k(X)``, with p_k the monomials up to a
-degree: first with translations and rotations alone, then with all coefficients, by Gauss-Newton steps on the
+degree: first with those of the first degree alone, then with all coefficients, by Gauss-Newton steps on the
 squared difference from the frames before (Lucas and Kanade, IJCAI 1981). Low degrees leave domains free to
 move.
 """
@@ -125,46 +125,25 @@ class _Place:
 
 
 def _matched(mean: Array, frame: Array, near: Mask, moved: Array, place: _Place) -> Array:
-    """Coefficients that bring a frame onto the mean of those before."""
+    """Coefficients that bring a frame onto the mean of those before, first without those of high degree."""
+    basis = place.basis[near.ravel()]
     for smoothing in TUNING.smoothing:
         target = gaussian_filter(mean, smoothing)[near]
         smooth = gaussian_filter(frame, smoothing)
         slopes = np.gradient(smooth)
-        basis = place.basis[near.ravel()]
-        for rigid in (True, False):
+        for free in (~place.high, np.ones_like(place.high)):
             for _ in range(TUNING.steps):
                 spots = moved @ basis.T
                 seen, gx, gy = (map_coordinates(f, spots, order=1, mode="nearest") for f in (smooth, *slopes))
-                if rigid:
-                    moved = _turned(moved, spots, target - seen, gx, gy)
-                else:
-                    moved = moved + _bent(basis, target - seen, gx, gy, place.high, TUNING.stiff)
+                jacobian = np.hstack([gx[:, None] * basis[:, free], gy[:, None] * basis[:, free]])
+                information = jacobian.T @ jacobian
+                stiff = np.where(np.tile(place.high[free], 2), TUNING.stiff, 1e-6 * TUNING.stiff)
+                information += np.diag(stiff * np.trace(information) / len(information))
+                moved = moved.copy()
+                moved[:, free] += np.linalg.solve(information, jacobian.T @ (target - seen)).reshape(2, -1)
                 if np.sqrt(np.mean((moved @ basis.T - spots) ** 2)) < TUNING.least:
                     break
     return moved
-
-
-def _turned(moved: Array, spots: Array, left: Array, gx: Array, gy: Array) -> Array:
-    """A step of translation and rotation about the centre."""
-    centre = spots.mean(1)
-    x, y = spots - centre[:, None]
-    jacobian = np.stack([gx, gy, gy * x - gx * y], axis=1)
-    *shift, angle = np.linalg.lstsq(jacobian, left, rcond=None)[0]
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    new = moved.copy()
-    new[:, 0] -= centre
-    new = turn @ new
-    new[:, 0] += centre + shift
-    return new
-
-
-def _bent(basis: Array, left: Array, gx: Array, gy: Array, high: Mask, stiff: float) -> Array:
-    """A step of all coefficients."""
-    jacobian = np.hstack([gx[:, None] * basis, gy[:, None] * basis])
-    information = jacobian.T @ jacobian
-    ridge = stiff * np.trace(information) / len(information) * np.where(np.tile(high, 2), 1.0, 1e-6)
-    step: Any = np.linalg.solve(information + np.diag(ridge), jacobian.T @ left)
-    return step.reshape(2, -1)
 
 
 _LEAST = 4  # Fewest frames of the fit.

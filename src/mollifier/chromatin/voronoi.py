@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from multiprocessing import parent_process
-
 import numpy as np
 from scipy.spatial import Delaunay, KDTree, QhullError
 
 from mollifier.errors import DataError
-from mollifier.io.executors import processors
-from mollifier.mollify.arrays import Array, Index
+from mollifier.mollify.arrays import Array
 
 _SIDE_SAMPLES = 2_000
-# Most cells computed at a time, which bounds the memory, mean spacings around them at first, and attempts.
-_PART, _AROUND, _ROUNDS = 300_000, 40.0, 3
-_THREADS = 2
 
 
 def cell_areas(x: Array, y: Array, bounds: tuple[float, float, float, float]) -> Array:
@@ -34,60 +25,12 @@ def cell_areas(x: Array, y: Array, bounds: tuple[float, float, float, float]) ->
     points = np.stack([x, y], axis=1)
     if len(points) < 3:
         raise DataError(f"{len(points)} positions were given; Voronoi cells need at least three.")
-    sites = np.concatenate([points, *_mirrored(points, bounds)])
-    parts = _parts(points)
-    # Qhull runs without Python's lock; where nuclei run in several processes, each keeps to one thread.
-    threads = min(processors(), _THREADS) if parent_process() is None else 1
-    area = np.empty(len(points))
-    with ThreadPoolExecutor(threads) as pool:
-        for own, found in zip(parts, pool.map(partial(_part_areas, sites), parts), strict=True):
-            area[own] = found
-    return area
-
-
-def _parts(points: Array) -> list[Index]:
-    """Rows of the points in rectangles that hold a bounded number of them."""
-    parts = [np.arange(len(points))]
-    while parts[0].size > _PART:
-        halved = []
-        for part in parts:
-            axis = int(np.argmax(np.ptp(points[part], axis=0)))
-            order, half = np.argpartition(points[part, axis], part.size // 2), part.size // 2
-            halved += [part[order[:half]], part[order[half:]]]
-        parts = halved
-    return parts
-
-
-def _part_areas(sites: Array, own: Index) -> Array:
-    """Areas of the cells of some sites, from them and the sites within a margin around.
-
-    It is widened, twice at most, until it holds the circles through the corners of the triangles.
-    """
-    low, high = sites[own].min(axis=0), sites[own].max(axis=0)
-    margin = _AROUND * math.sqrt(float(np.prod(high - low)) / own.size)
-    area = np.zeros(0)
-    for _ in range(_ROUNDS):
-        around = ((sites >= low - margin) & (sites <= high + margin)).all(axis=1)
-        around[own] = False
-        rows = np.concatenate([own, np.flatnonzero(around)])
-        try:
-            mesh = Delaunay(sites[rows])
-        except QhullError as error:
-            why = str(error).splitlines()[0]
-            raise DataError(f"The positions have no Voronoi cells ({why}); do they lie on a line?") from error
-        area = _areas(mesh)[: own.size]
-        if len(rows) == len(sites):
-            break
-        mine = (mesh.simplices < own.size).any(axis=1)
-        centre, radius = _circles(mesh.points[mesh.simplices[mine]])
-        # No site lies beyond the outermost ones.
-        below = np.where(low - margin > sites.min(axis=0), low - centre + radius, 0.0)
-        above = np.where(high + margin < sites.max(axis=0), centre + radius - high, 0.0)
-        needed = float(np.maximum(below, above).max())
-        if needed <= margin:
-            break
-        margin = min(needed, 3 * margin)
-    return area
+    try:
+        mesh = Delaunay(np.concatenate([points, *_mirrored(points, bounds)]))
+    except QhullError as error:
+        why = str(error).splitlines()[0]
+        raise DataError(f"The positions have no Voronoi cells ({why}); do they lie on a line?") from error
+    return _areas(mesh)[: len(points)]
 
 
 def _areas(mesh: Delaunay) -> Array:
@@ -102,16 +45,6 @@ def _areas(mesh: Delaunay) -> Array:
         for j in (1, 2):
             area += np.bincount(mesh.simplices[:, (k + j) % 3], share, area.size)
     return area
-
-
-def _circles(corner: Array) -> tuple[Array, Array]:
-    """Centres (n, 2) and radii (n, 1) of the circles through three corners, (n, 3, 2)."""
-    b, c = (corner[:, k] - corner[:, 0] for k in (1, 2))
-    twice = 2 * (b[:, 0] * c[:, 1] - b[:, 1] * c[:, 0])
-    twice = np.where(np.abs(twice) < np.finfo(float).tiny, np.finfo(float).tiny, twice)
-    bb, cc = (np.sum(v**2, axis=1) for v in (b, c))
-    centre = np.stack([c[:, 1] * bb - b[:, 1] * cc, b[:, 0] * cc - c[:, 0] * bb], axis=1) / twice[:, None]
-    return corner[:, 0] + centre, np.linalg.norm(centre, axis=1, keepdims=True)
 
 
 def _mirrored(points: Array, bounds: tuple[float, float, float, float]) -> list[Array]:
