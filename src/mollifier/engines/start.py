@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,6 +118,33 @@ def trial_values(lower: float, upper: float, decades: int = 15, between: int = 9
     elif np.isfinite(upper):
         both = np.append(both, upper - sizes)
     return np.asarray(np.unique(both[(both > lower) & (both < upper)]), dtype=np.float64)
+
+
+def improve_values(
+    names: Iterable[str],
+    factors: Iterable[Sequence[float]],
+    most: float,
+    multiplied: Callable[[str, float], bool],
+) -> None:
+    """Multiply numbers by factors, round by round, each up to ``most`` times as long as that improves.
+
+    ``multiplied`` tries a number by its name with a factor, and keeps it there if that is an improvement.
+
+    >>> size = {"a": 1.0}
+    >>> def multiplied(name, factor):
+    ...     better = abs(factor * size[name] - 9.0) < abs(size[name] - 9.0)
+    ...     size[name] *= factor if better else 1.0
+    ...     return better
+    >>> improve_values(size, [(3.0, 1 / 3)], 5, multiplied)
+    >>> size
+    {'a': 9.0}
+    """
+    for tried in factors:
+        for name in names:
+            for factor in tried:
+                times = 0
+                while times < most and multiplied(name, factor):
+                    times += 1
 
 
 def level_within(unknown: Bounded, distance: float | None = None) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from mollifier.errors import MollifierError, did_you_mean
@@ -77,6 +77,14 @@ class Status(Printed):
         (True, False)
         """
         return self.name not in (*NO_ANSWER, "interrupted")
+
+    def noting(self, note: str) -> Status:
+        """The same with a note after its message.
+
+        >>> Status("converged", "steps are small").noting("the grid is coarse").message
+        'steps are small; the grid is coarse'
+        """
+        return replace(self, message="; ".join(filter(None, (self.message, note))))
 
     def __str__(self) -> str:
         return f"{self.name}: {self.message}" if self.message else self.name

@@ -10,7 +10,7 @@ import torch
 
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.part import Part
-from mollifier.engines.start import Origin, level_within, trial_values
+from mollifier.engines.start import Origin, improve_values, level_within, trial_values
 from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.system import Equation
 from mollifier.errors import EquationError
@@ -157,12 +157,8 @@ def _best(
             low, high = unknowns[name].lower, unknowns[name].upper
             for value in trial_values(-np.inf if low is None else low, np.inf if high is None else high):
                 improves(name, float(value))
-    for step in tuning.start_steps:
-        for name in tried:
-            for factor in (10.0**step, 10.0**-step):
-                for _ in range(tuning.start_moves):
-                    if not improves(name, best[name] * factor):
-                        break
+    factors = [(10.0**step, 10.0**-step) for step in tuning.start_steps]
+    improve_values(tried, factors, tuning.start_moves, lambda n, f: improves(n, best[n] * f))
     return {n: best[n] for n in tried} if least < first - tuning.start_gain else {}
 
 

@@ -170,14 +170,17 @@ class LevenbergMarquardt(Stage):
         elif predicted <= self.tolerance * loss:
             self.finished = f"no step lowers the loss or was predicted to by {self.tolerance:g} of it"
         elif self.damping > self.tuning.most_damping:
-            self.outcome = "stalled"
-            self.finished = (
-                f"no step lowers the loss, though a decrease by {predicted / loss:.1g} of it was predicted; "
-                "the equation may not be smooth in the unknowns. Bounds or initial values for them, or "
-                "another seed, usually help"
-            )
+            self._stall(predicted / loss)
         else:
             self.damping = max(self.damping, self.tuning.first_damping)
+
+    def _stall(self, predicted: float) -> None:
+        """End where no step lowers the loss, though a decrease by a share of it was predicted."""
+        self.outcome = "stalled"
+        self.finished = (
+            f"no step lowers the loss, though a decrease by {predicted:.1g} of it was predicted; the "
+            "equation may not be smooth in the unknowns. Bounds or initial values for them usually help"
+        )
 
     def _corrected(self, after: dict[str, float]) -> dict[str, float]:
         """The losses once a step that failed was corrected to second order; unchanged by default."""

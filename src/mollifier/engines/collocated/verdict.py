@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -50,7 +49,7 @@ def judged(status: Status, model: Model, laplace: Laplace | None) -> tuple[Statu
     if not why and laplace is not None and laplace.stage.finished:
         coarse = nodes_too_few(laplace)
         if coarse is not None and status.ok:
-            status = replace(coarse, message=f"{status.message}; {coarse.message}")
+            status = Status(coarse.name, status.noting(coarse.message).message)
         why = undetermined_posterior(laplace) if status.ok else ""
     names = {n for direction in free for n in direction.change}
     return Status("undetermined", why) if why else status, names

@@ -19,7 +19,6 @@ from mollifier.engines.priors.few_levels import few_levels
 from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.solution import Solution
-from mollifier.problem.status import Status
 
 
 def edged_fields(joint: Joint) -> list[str]:
@@ -43,30 +42,6 @@ def log_evidence(joint: Joint) -> float:
         - states * joint.objective.count / 2
         + (system.before_data.log_determinant - system.eliminated.factor.log_determinant) / 2
     )
-
-
-def unresolved(fields: Sequence[str], why: str) -> str:
-    """Why fields with edges were not fitted as such.
-
-    >>> print(unresolved(["k"], "They need 2e8 numbers."))
-    the evidence is for edges in k, which smooth priors blur, and a prior for edges does not fit: They need
-    2e8 numbers.
-    """
-    seen = f"the evidence is for edges in {', '.join(fields)}, which smooth priors blur"
-    return f"{seen}, and a prior for edges does not fit: {why}"
-
-
-def noted(status: Status, fields: Sequence[str]) -> Status:
-    """A status whose message names the fields that have a prior for edges.
-
-    >>> noted(Status("converged", "steps are small"), ["k"]).message
-    'steps are small; the evidence is for edges in k, whose prior is one for edges'
-    """
-    return _and(status, f"the evidence is for edges in {', '.join(fields)}, whose prior is one for edges")
-
-
-def _and(status: Status, note: str) -> Status:
-    return replace(status, message=f"{status.message}; {note}")
 
 
 def read_levels(found: Solution, joint: Joint, fields: Sequence[str]) -> Solution:
@@ -102,7 +77,7 @@ def read_levels(found: Solution, joint: Joint, fields: Sequence[str]) -> Solutio
                     str(sd.name): _placed(sd, inside, np.hypot(choice, other)),
                 }
             ),
-            status=_and(found.status, f"{name} is read as {listed}"),
+            status=found.status.noting(f"{name} is read as {listed}"),
             provenance={
                 **found.provenance,
                 "levels": {**found.provenance.get("levels", {}), name: values.tolist()},

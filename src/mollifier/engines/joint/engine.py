@@ -20,9 +20,7 @@ from mollifier.engines.joint.edges import (
     Continued,
     edged_fields,
     log_evidence,
-    noted,
     read_levels,
-    unresolved,
 )
 from mollifier.engines.joint.hidden import HiddenStart
 from mollifier.engines.joint.layout import Layout
@@ -97,13 +95,15 @@ def _edged(
     kinds = dict.fromkeys(given, "tv") | dict.fromkeys(seen, EDGES)
     if not kinds:
         return found
+    why = f"the evidence is for edges in {', '.join(seen)}"
     denser = _denser(passes.request.problem, settings, found)
     try:
         edged, second = passes.again(denser, "edges", kinds, joint)
     except ConfigurationError as error:  # so many cells are too many
         if given:
             raise
-        return replace(found, status=Status("misfit", unresolved(seen, str(error))))
+        why += f", which smooth priors blur, and a prior for edges does not fit: {error}"
+        return replace(found, status=Status("misfit", why))
     if joint.exact and not joint.layout.states.size:
         better = edged.status.name in SETTLED and log_evidence(second) > log_evidence(joint)
     else:  # the smooth fit contradicts the equation, or the evidence of some states' nodes is in it
@@ -111,7 +111,7 @@ def _edged(
     if not (given or better or edged.status.name == "interrupted"):
         return found
     if better and seen:
-        edged = replace(edged, status=noted(edged.status, seen))
+        edged = replace(edged, status=edged.status.noting(f"{why}, whose prior is one for edges"))
     return read_levels(edged, second, [*kinds]) if edged.status.name in SETTLED else edged
 
 

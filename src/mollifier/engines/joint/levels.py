@@ -8,7 +8,7 @@ import torch
 from mollifier.engines.collocated.calibrate import start_at
 from mollifier.engines.collocated.stages import Stage
 from mollifier.engines.joint.stages import Joint
-from mollifier.problem.unknowns import Unknown
+from mollifier.engines.start import improve_values
 
 
 class LevelSearch(Stage):
@@ -36,24 +36,25 @@ class LevelSearch(Stage):
             if name in sought:  # the start of hidden states has moved it from the level of its bijection
                 self._set(name, level)
         losses = self._fitted()
-        for name in sought:
-            losses = self._improved(name, problem.unknowns[name], losses)
-        joint.weight = weight
-        return losses
 
-    def _improved(self, name: str, unknown: Unknown, losses: dict[str, float]) -> dict[str, float]:
-        """Multiply a level by ever smaller factors while the fit improves; the losses then."""
-        for factor in self.tuning.level_factors:
-            for step in (factor, 1 / factor):
-                while unknown.admits(step * (level := self.objective.model.levels()[name])):
-                    kept = self.joint.parameters()
-                    self._set(name, step * level)
-                    found = self._fitted()
-                    if not found["loss"] < losses["loss"] - self.tuning.level_gain / self.objective.count:
-                        self._set(name, level)
-                        self.joint.set_parameters(kept)
-                        break
-                    losses = found
+        def multiplied(name: str, factor: float) -> bool:
+            nonlocal losses
+            level, kept = self.objective.model.levels()[name], joint.parameters()
+            if not problem.unknowns[name].admits(factor * level):
+                return False
+            self._set(name, factor * level)
+            found = self._fitted()
+            if found["loss"] < losses["loss"] - self.tuning.level_gain / self.objective.count:
+                losses = found
+                return True
+            self._set(name, level)
+            joint.set_parameters(kept)
+            return False
+
+        factors = [(f, 1 / f) for f in self.tuning.level_factors]
+        for name in sought:
+            improve_values([name], factors, np.inf, multiplied)
+        joint.weight = weight
         return losses
 
     def _set(self, name: str, level: float) -> None:

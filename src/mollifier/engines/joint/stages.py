@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -18,7 +19,6 @@ from mollifier.engines.collocated.stages import NonFiniteLossError
 from mollifier.engines.joint.layout import Layout
 from mollifier.engines.joint.roughness import RoughnessUpdates
 from mollifier.engines.joint.spline import FieldPriors, raw_values, spread_of
-from mollifier.engines.joint.stiff import stiff
 from mollifier.engines.joint.system import Bordered
 from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.linalg.banded import NotPositiveError
@@ -133,12 +133,7 @@ class Joint(LevenbergMarquardt):
         elif self.damping < tuning.most_damping:
             self.damping = max(self.damping, tuning.first_damping)
         else:
-            self.outcome = "stalled"
-            self.finished = (
-                f"no step lowers the loss, though a decrease by {self._whole / loss:.1g} of it was "
-                "predicted; the equation may not be smooth in the unknowns. Bounds or initial values for "
-                "them usually help"
-            )
+            self._stall(self._whole / loss)
 
     def _finish(self) -> None:
         if self._adapt():
@@ -171,7 +166,7 @@ class Joint(LevenbergMarquardt):
 
     def _missing(self) -> str:
         """Why an equation lacks a term; empty where none does."""
-        with stiff(self, self.tuning):
+        with self._stiff():
             system, nodes = self.bordered(), self.node_values()
             if not system.finite:
                 return ""
@@ -241,10 +236,24 @@ class Joint(LevenbergMarquardt):
         self._whole = -float(system.gradient @ system.solve(0.0)) if system.finite else np.inf
         return system
 
+    @contextmanager
+    def _stiff(self) -> Iterator[None]:
+        """With hidden states, which the equation alone determines, a greater weight of it at equal forces.
+
+        It is what they need of the limit of an exact equation.
+        """
+        lin, weight = self.linearisation, self.weight
+        shifts, factor = lin.shifts, self.tuning.hidden_weight if self.model.problem.hidden else 1.0
+        self.weight, lin.shifts = weight * factor, None if shifts is None else [s / factor for s in shifts]
+        try:
+            yield
+        finally:
+            self.weight, lin.shifts = weight, shifts
+
     def close(self) -> None:
         """Store the posterior of the unknowns."""
         self.linearisation.expand()
-        with stiff(self, self.tuning):
+        with self._stiff():
             system = self.bordered()
             self._last, self._freedom = self._components(system), system.freedom
 
@@ -255,7 +264,7 @@ class Joint(LevenbergMarquardt):
     def hidden(self) -> dict[str, Array]:
         """Hidden state -> standard errors on its grid; wider where the misfit exceeds the noise."""
         hidden = set(self.model.problem.hidden) - set(self.model.gauges)
-        with stiff(self, self.tuning):
+        with self._stiff():
             system, wider = self.bordered(), np.sqrt(max(1.0, self.losses()["data"]))
         sd = {s.name: system.state_sd(s) for s in self.objective.states if s.name in hidden}
         return {n: v * wider for n, v in sd.items() if v is not None}
@@ -263,7 +272,7 @@ class Joint(LevenbergMarquardt):
     def profile(self, held: Mapping[str, float]) -> float:
         """Increase of minus twice the log-likelihood with numbers held at values, the rest refitted."""
         start = self.parameters()
-        with stiff(self, self.tuning):
+        with self._stiff():
             self.linearisation.shifts = None
             best = self._refitted(*held) if self.model.problem.hidden else self.losses()["loss"]
             try:
@@ -291,7 +300,7 @@ class Joint(LevenbergMarquardt):
 
     def moved_by(self, changed: Changed) -> Array:
         """As in `LevenbergMarquardt`, the states eliminated."""
-        with stiff(self, self.tuning):
+        with self._stiff():
             return self.bordered().moved_by(changed)
 
     def _corrected(self, after: dict[str, float]) -> dict[str, float]:

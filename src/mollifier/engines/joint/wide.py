@@ -135,7 +135,7 @@ class _Search:
         values = {v: rise for v, (_, rise) in sorted(profile.solved.items()) if np.isfinite(rise)}
         made = {"number": name, "values": [*values], "minus_twice_log_evidence": [*values.values()]}
         note = f"{name} and its standard error are mean and standard deviation of its posterior"
-        status = replace(at_mean.status, message=f"{at_mean.status.message}; {note}")
+        status = at_mean.status.noting(note)
         if status.ok and self.left:
             ends = " and ".join(f"{v:.3g}" for v in self.left)
             why = f"{name} = {ends} fits nearly as well as {name} = {mean:.3g}: the data do not determine it"

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
+from mollifier.engines.start import improve_values
 from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.testspace import TestSpace
 from mollifier.errors import DataError
@@ -59,13 +60,14 @@ def start_values(
             at = best[2]
             for value in tried:
                 improves(name, at, float(value))
-    for step in tuning.start_steps:
-        for name in values:
-            here, times = sums.place[name].start, 10.0**step
-            for factor in (times, 1 / times, -1.0):  # no step of a fit would cross infinity
-                for _ in range(tuning.start_moves):
-                    if not improves(name, best[2], float(best[2][here] * factor)):
-                        break
+    times = [10.0**step for step in tuning.start_steps]
+    factors = [(t, 1 / t, -1.0) for t in times]  # no step of a fit would cross infinity
+    improve_values(
+        values,
+        factors,
+        tuning.start_moves,
+        lambda name, factor: improves(name, best[2], float(best[2][sums.place[name].start] * factor)),
+    )
     return np.clip(best[2], *bounds)
 
 
