@@ -182,7 +182,8 @@ class StateUnknown(_Checked):
     over
         Coordinates it varies over; all of the data's when not given.
     lower, upper
-        Bounds, kept by a bijection; none by default.
+        Bounds, kept by a bijection, which does not reach them; none by default. Where a condition puts the
+        state at one, searches begin within the bounds, and an answer that passes them is a misfit.
     initial
         Level to start from; several levels are tried by default.
     unit

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mollifier.engines.collocated.bijection import Bijection, Scalar
 from mollifier.engines.collocated.block import Block, curvature_orders
+from mollifier.engines.collocated.bounds import imposed
 from mollifier.engines.collocated.law_block import LawBlock, law_derivatives, law_grid, law_options
 from mollifier.engines.collocated.part import Part
 from mollifier.engines.collocated.places import ObservedPlaces
@@ -113,8 +114,9 @@ class Model(nn.Module):
         orders = {Derivative("u", d.orders) for n in names for d in needed[n]} | {Derivative("u")}
         backend = self._backend(b, grid, orders, self._free_values)
         module = self._make(Fields(names, False, grid, backend, self.collocation))
-        state = self.problem.states.get(names[0])
-        bounds = Bijection(state).to(next(module.parameters()).dtype) if state and state.bounded else None
+        bounds = None
+        if names[0] in self.problem.hidden and imposed(self.problem, names[0]):
+            bounds = Bijection(self.problem.states[names[0]]).to(next(module.parameters()).dtype)
         return Block(names, grid, needed, module, backend, bounds)
 
     def _unknown(self, b: int, name: str) -> Block:
@@ -253,8 +255,8 @@ class Model(nn.Module):
 
 
 def state_groups(problem: InverseProblem) -> list[tuple[tuple[str, ...], list[str]]]:
-    """Coordinates, and the states that depend on them; hidden states with bounds each apart."""
-    bounded = [n for n in problem.hidden if problem.states[n].bounded]
+    """Coordinates, and the states that depend on them; hidden states kept within bounds each apart."""
+    bounded = [n for n in problem.hidden if imposed(problem, n)]
     groups: dict[tuple[str, ...], list[str]] = {}
     for name in problem.all_states:
         if name not in bounded:

@@ -12,6 +12,7 @@ import torch
 
 from mollifier.data.observations import Observations
 from mollifier.engines.base import Request
+from mollifier.engines.collocated.bounds import passed
 from mollifier.engines.collocated.laplace import Laplace
 from mollifier.engines.collocated.levenberg_marquardt import LevenbergMarquardt
 from mollifier.engines.collocated.model import Maker, Model
@@ -135,6 +136,8 @@ def _solution(run: Run, status: Status, held: Observations | None) -> Solution:
     units = {n: u.unit for n, u in model.problem.scalars.items()}
     estimates = {n: Estimate(n, v, sd[n], units[n]) for n, v in values.items()}
     datasets = read_fields(objective, spreads, laws), read_fit(objective, held), read_history(run.history)
+    if status.ok and (why := passed(model.problem, datasets[0])):
+        status = Status("misfit", why)
     moved = {} if laplace is None else laplace.sensitivity()
     known = {n: shifts for n, shifts in moved.items() if n not in free}
     return Solution(status, estimates, *datasets, {"sensitivity": known, **notes})

@@ -206,7 +206,10 @@ class Bordered:
 
     def undamped(self, held: Mask | None = None) -> tuple[Array, Array]:
         """The undamped step of core and border, with some of the border, and numbers at bounds, held."""
-        held = self.at_bounds if held is None else held | self.at_bounds
+        if held is None:
+            held = self.at_bounds
+        elif not all(held[self.layout.unknowns[n].start] for n in self.objective.model.scalars):
+            held = held | self.at_bounds
         border = np.zeros(len(held)) if held.all() else _descent(*self.with_priors(), held)
         return self._with_states(self._factor, border)
 

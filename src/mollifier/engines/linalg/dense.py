@@ -15,6 +15,9 @@ JITTER = 1e-10  #: Ridge against rounding errors, as a share of a matrix's mean 
 
 SINGULAR = 1e-11  #: Eigenvalues of a scaled matrix below which they count as zero.
 
+_UNUSED = 1e-30
+"""Diagonal entry of a semidefinite matrix, over the largest, at which the others of its row round to zero."""
+
 
 def inverted(matrix: Array) -> Array:
     """Inverse of a positive definite matrix (n, n)."""
@@ -55,10 +58,22 @@ def lower_factor(matrix: Array, overwrite: bool = False) -> Array | None:
 
 
 def solved(matrix: Array, right: Array) -> Array:
-    """The solution of a system (p, p) for right-hand sides (p,) or (p, k), of the same shape.
+    """The solution of a semidefinite system (p, p) for right-hand sides (p,) or (p, k), of the same shape.
 
-    By least squares if rounding made the matrix indefinite.
+    By least squares if rounding made the matrix indefinite. Unknowns on which nothing depends, whose rows
+    are zero, are zero, as by least squares, and do not make others need them.
+
+    Examples
+    --------
+    >>> solved(np.diag([4.0, 0.0]), np.array([2.0, 0.0])).tolist()
+    [0.5, 0.0]
     """
+    diagonal = matrix.diagonal()
+    used = diagonal > _UNUSED * diagonal.max(initial=0.0)
+    if not used.all() and used.any():
+        found = np.zeros_like(right)
+        found[used] = solved(matrix[np.ix_(used, used)], right[used])
+        return found
     try:
         # Its transpose lies in Fortran's order, which LAPACK takes as it is.
         return np.asarray(sl.cho_solve(sl.cho_factor(matrix.T, lower=True), right), dtype=np.float64)
