@@ -12,6 +12,8 @@ import mollifier as mf
 from engine_problems import heat, heat_values, noisy
 from mollifier.cli.app import app
 from mollifier.data.observations import Observations
+from mollifier.diagnostics.compare import children
+from mollifier.diagnostics.validation import solved_again
 from mollifier.diagnostics.validation.validate import validate
 from mollifier.engines.complete import complete
 from mollifier.errors import ConfigurationError, DataError
@@ -135,6 +137,28 @@ def test_further_measurements_are_used(answer):
     assert mf.validate(answer, held_out=shifted).status == "refuted"
     with pytest.raises(DataError, match="none of the fields"):
         mf.validate(answer, held_out=Observations.from_dataset(fresh.dataset.rename(u="w")))
+
+
+def test_other_engines_are_compared_on_request(answer, monkeypatch):
+    """With what was chosen for this one; the defaults and the algorithm of each are its own."""
+    monkeypatch.setattr(children, "portable", lambda problem: None)  # in this process
+    given = []
+    monkeypatch.setattr(
+        solved_again, "compare", lambda *a, **o: given.append(o["settings"]) or mf.compare(*a, **o)
+    )
+    problem = InverseProblem("u_t = D*u_xx - r*u", gridded(decaying, 0.05, 3, 30, 24), numbers("D", "r"))
+    found = mf.validate(answer, problem, engines=["joint"])
+    assert found.table[-1]["test"] == "engine 'joint'"
+    assert found.ok, found
+    said = {**answer.provenance["settings"], "training": {"likelihood": "huber", "noise_floor": 1e-3}}
+    moved = replace(
+        answer,
+        estimates={n: replace(e, value=2 * e.value) for n, e in answer.estimates.items()},
+        provenance={**answer.provenance, "settings": said},
+    )
+    judged = mf.validate(moved, problem, engines=["joint"])
+    assert "engine 'joint' finds another value of 'D', 'r'" in judged.reasons
+    assert given == [{}, {"training": {"likelihood": "huber"}}]
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from mollifier.engines.settings import used_by
 from mollifier.engines.solve import solve
 from mollifier.errors import MollifierError
 from mollifier.problem.inverse_problem import InverseProblem
+from mollifier.problem.settings import validated
 from mollifier.problem.solution import Solution
 
 _SHARES = (0.7, 1.4)  # Radii to solve again with, as shares of the solution's.
@@ -22,7 +23,7 @@ def by_engine(solution: Solution, problem: InverseProblem, engines: Sequence[str
     """Whether other engines agree, within the limits of `mollifier.diagnostics.compare`."""
     seed = int(solution.provenance.get("seed") or 0)
     known = variants()
-    given = used_by(_settings(solution), [known[n][0] for n in engines if n in known])
+    given = used_by(_chosen(solution), [known[n][0] for n in engines if n in known])
     found = compare(problem, engines, rng=seed, settings=given)
     own = str(solution.provenance.get("engine", "this"))
     others = {n: s for n, s in found.solutions.items() if n != own}
@@ -64,6 +65,16 @@ def _radii(solution: Solution) -> Mapping[str, float]:
 
 def _settings(solution: Solution) -> dict[str, Any]:
     return dict(solution.provenance.get("settings") or {})
+
+
+def _chosen(solution: Solution) -> dict[str, Any]:
+    """Settings that are not the defaults of the solution's engine, its numbers of an algorithm left out.
+
+    Other engines have other defaults, and other numbers under the same names.
+    """
+    given, engine = _settings(solution), ENGINES.get(str(solution.provenance.get("engine")))
+    given.pop("tuning", None)
+    return given if engine is None else validated(engine.settings, given).model_dump(exclude_defaults=True)
 
 
 def _agreement(label: str, solution: Solution, other: Solution) -> Judgement:
