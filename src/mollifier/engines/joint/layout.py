@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse as sp
@@ -103,8 +103,8 @@ class Layout:
             moved = sp.csr_array(matrix @ slopes.fields[b])
             column = place.start + moved.indices * count + channel
             pieces.append(sp.csr_array((moved.data, column, moved.indptr), shape=(m, n)))
-        for field, matrix in part.shared.items():
-            column = self.places[field].start + matrix.indices
+        for noisy, matrix in part.shared.items():
+            column = self.places[noisy].start + matrix.indices
             pieces.append(sp.csr_array((matrix.data, column, matrix.indptr), shape=(m, n)))
         for name, slope in part.scalars.items():
             column = np.full(m, self.places[name].start)
@@ -140,6 +140,8 @@ class Normal:
     #: Parts of J'r, shapes (n,) and (p,).
     core_gradient: Array
     border_gradient: Array
+    #: Rows of J, in parts that are zero for core or border where None.
+    rows: list[tuple[sp.csr_array | None, sp.csr_array | None]] = field(default_factory=list)
 
     @classmethod
     def zero(cls, layout: Layout) -> Normal:
@@ -155,6 +157,7 @@ class Normal:
             self.border + other.border,
             self.core_gradient + other.core_gradient,
             self.border_gradient + other.border_gradient,
+            self.rows + other.rows,
         )
 
     def add(
@@ -167,6 +170,7 @@ class Normal:
     ) -> None:
         """Add the squares of some residuals; those of the core are cached in ``kept`` under ``key``."""
         u, v = layout.core_rows(part), layout.border_rows(part, slopes)
+        self.rows.append((u, v))
         if u is not None:
             square = None if kept is None else kept.get(key)
             if square is None:
@@ -180,3 +184,14 @@ class Normal:
             self.border_gradient += v.T @ part.values
         if u is not None and v is not None:
             self.between = sp.csr_array(self.between + u.T @ v)
+
+    def stacked(self) -> sp.csr_array:
+        """All rows of J, shape (m, n + p)."""
+        sizes = len(self.core_gradient), len(self.border_gradient)
+        parts = []
+        for pair in self.rows:
+            count = next((p.shape[0] for p in pair if p is not None), 0)
+            parts.append(
+                [sp.csr_array((count, n)) if p is None else p for p, n in zip(pair, sizes, strict=True)]
+            )
+        return sp.csr_array(sp.vstack([sp.hstack(p) for p in parts]))

@@ -10,8 +10,9 @@ from torch import Tensor
 from mollifier.engines.collocated.calibrate import calibrate
 from mollifier.engines.collocated.objective import Target
 from mollifier.engines.collocated.stages import Stage
+from mollifier.engines.joint.eliminated import Eliminated
 from mollifier.engines.joint.spline import FieldPriors
-from mollifier.engines.joint.system import Eliminated, probes
+from mollifier.engines.joint.system import probes
 from mollifier.engines.linalg.banded import factored, order_within
 from mollifier.engines.priors.search import minimise
 from mollifier.mollify.arrays import Array

@@ -15,6 +15,7 @@ from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.missing import Score
 from mollifier.engines.collocated.objective import Target
 from mollifier.engines.collocated.residuals import Residuals
+from mollifier.engines.joint.eliminated import Eliminated
 from mollifier.engines.joint.layout import Layout, Normal, Slopes
 from mollifier.engines.joint.spline import FieldPriors
 from mollifier.engines.joint.tuning import JointTuning
@@ -24,41 +25,6 @@ from mollifier.engines.priors.evidence import LinearisedProblem
 from mollifier.engines.priors.shapes import Choice
 from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.orders import Derivative
-
-
-class Eliminated:
-    """A symmetric matrix ``[[core, between], [between', border]]`` with its core ``L L'`` eliminated.
-
-    ``factor`` is L, (n, n); ``between`` is (n, p) and ``border`` (p, p).
-    """
-
-    def __init__(self, factor: BandedCholesky, between: sp.csr_array, border: Array) -> None:
-        self.factor = factor
-        self.half = factor.forward(between.toarray())  #: ``L^-1 between``, shape (n, p).
-        schur = border - self.half.T @ self.half
-        #: Schur complement ``border - between' core^-1 between``, shape (p, p).
-        self.schur = (schur + schur.T) / 2
-
-    @property
-    def log_determinant(self) -> float:
-        """Of the matrix."""
-        return self.factor.log_determinant + float(np.linalg.slogdet(self.schur)[1])
-
-    def solve(self, core: Array, border: Array, schur: Array | None = None) -> tuple[Array, Array]:
-        """``M^-1 v`` of vectors with parts (n,) or (n, k) and (p,) or (p, k); ``schur`` replaces `schur`."""
-        own = self.factor.forward(core)
-        inner = border - self.half.T @ own
-        after = solved(self.schur if schur is None else schur, inner) if inner.size else inner
-        return self.factor.backward(own - self.half @ after), after
-
-    def energies(self, core: Array, border: Array, schur: Array | None = None) -> Array:
-        """``v' M^-1 v`` of vectors with parts (n, k) and (p, k), shape (k,); ``schur`` replaces `schur`."""
-        own = self.factor.forward(core)
-        total = np.sum(np.square(own), axis=0)
-        if self.half.shape[1]:
-            inner = border - self.half.T @ own
-            total = total + np.sum(inner * solved(self.schur if schur is None else schur, inner), axis=0)
-        return np.asarray(total, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -141,7 +107,8 @@ class Bordered:
     @cached_property
     def eliminated(self) -> Eliminated:
         """The matrix, formed where a step moves the border."""
-        return Eliminated(self._factor, self.normal.between, self.normal.border)
+        n, felt = self.normal, self._factor.ridge > self.tuning.felt_ridge * self.unit
+        return Eliminated(self._factor, n.between, n.border, n.stacked() if felt else None)
 
     @cached_property
     def linear(self) -> LinearisedProblem:
@@ -211,11 +178,11 @@ class Bordered:
         elif not all(held[self.layout.unknowns[n].start] for n in self.objective.model.scalars):
             held = held | self.at_bounds
         border = np.zeros(len(held)) if held.all() else _descent(*self.with_priors(), held)
-        return self._with_states(self._factor, border)
+        return self._with_states(self._factor, self.eliminated.half, border)
 
-    def _with_states(self, factor: BandedCholesky, border: Array) -> tuple[Array, Array]:
+    def _with_states(self, factor: BandedCholesky, half: Array, border: Array) -> tuple[Array, Array]:
         """The step of the border and that of the states, which follow it, by the factor of the core."""
-        return -factor.solve(self.normal.core_gradient + self.normal.between @ border), border
+        return -factor.backward(factor.forward(self.normal.core_gradient) + half @ border), border
 
     def state_sd(self, state: Target) -> Array | None:
         """Standard errors of a state on its grid, shape (nodes of the grid,); None where it is too large."""
@@ -273,7 +240,7 @@ class Bordered:
         """
         layout = self.layout
         covariance = solved(self.with_priors()[0], np.eye(layout.border_size))
-        follow = self._factor.solve(self.normal.between.toarray()) @ covariance
+        follow = self._factor.backward(self.eliminated.half @ covariance)
         assumed, shown = np.zeros(layout.border_size), np.zeros(layout.border_size)
         for values, moved in self._moved(self._linearisation.fit(self._nodes), -follow, covariance):
             squares = np.square(moved)
@@ -318,7 +285,7 @@ class Bordered:
         """
         n, undamped = self.normal, self.eliminated
         schur, reduced = self.with_priors()
-        factor, diagonal = undamped.factor, np.diag(schur)
+        factor, half, diagonal = undamped.factor, undamped.half, np.diag(schur)
         if damping > self.tuning.light_damping:
             scale = damping * self.unit
             factor = factored(sp.csr_array(n.core + scale * sp.eye_array(self.layout.core_size)))
@@ -326,7 +293,7 @@ class Bordered:
             schur = schur + undamped.half.T @ undamped.half - half.T @ half
             reduced = reduced + undamped.half.T @ self._slope - half.T @ factor.forward(n.core_gradient)
         schur = schur + np.diag(damping * (diagonal + 1e-3 * diagonal.mean()))
-        return self.layout.flat(*self._with_states(factor, _descent(schur, reduced, self.at_bounds)))
+        return self.layout.flat(*self._with_states(factor, half, _descent(schur, reduced, self.at_bounds)))
 
 
 def probes(m: int, tuning: JointTuning) -> Array:

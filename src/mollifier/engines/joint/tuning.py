@@ -52,6 +52,9 @@ class JointTuning(CollocatedTuning):
     #: Damping up to which only the unknowns are damped, so that one factor serves all tries of a step.
     light_damping: float = 1e-5
     #: Share of the predicted decrease from which on a step's damping falls to that of the first step.
+    felt_ridge: float = 1e-3
+    """Ridge of the states' factor, over the mean information of the data on a value at a node, from which the
+    elimination of the states is refined: unknowns would otherwise seem better known by about this share."""
     good_decrease: float = 0.5
 
     # -- convergence

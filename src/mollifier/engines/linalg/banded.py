@@ -55,6 +55,7 @@ class BandedCholesky:
 
     Of the sparse matrix (n, n) only the lower half is read. Raises `NotPositiveError` if it is not positive
     definite.
+    With a ``ridge``, that is added to the diagonal.
 
     >>> a = sp.csr_array(np.array([[4.0, 1.0, 0.0], [1.0, 3.0, 1.0], [0.0, 1.0, 2.0]]))
     >>> factor = BandedCholesky(a)
@@ -64,8 +65,8 @@ class BandedCholesky:
     18
     """
 
-    def __init__(self, matrix: sp.csr_array) -> None:
-        matrix = sp.csr_array(matrix)
+    def __init__(self, matrix: sp.csr_array, ridge: float = 0.0) -> None:
+        matrix, self.ridge = sp.csr_array(matrix), ridge
         if not matrix.has_canonical_format:
             matrix = matrix.copy()
             matrix.sum_duplicates()
@@ -78,6 +79,7 @@ class BandedCholesky:
         # In Fortran's order, so that LAPACK works in place.
         band = np.zeros((self.width + 1, self.size), order="F")
         band[away, column] = matrix.data[low]
+        band[0] += ridge
         try:
             band = cholesky_banded(band, overwrite_ab=True, lower=True, check_finite=False)
         except np.linalg.LinAlgError as error:
@@ -111,6 +113,13 @@ class BandedCholesky:
     def solve(self, right: Array) -> Array:
         """The solution for right-hand sides (n,) or (n, k), of the same shape."""
         return self.backward(self.forward(right))
+
+    def upwards(self, x: Array) -> Array:
+        """``L' x`` of the factor L; shapes as of `solve`."""
+        x = self._wide(x)
+        for here, square, after, below in self._columns:
+            x[here] = square.T @ x[here] + below.T @ x[after]
+        return x
 
     def backward(self, right: Array) -> Array:
         """``L'^-1 right``; shapes as of `solve`."""
@@ -155,7 +164,7 @@ def factored(matrix: sp.csr_array, size: float | None = None) -> BandedCholesky:
     size = float(diagonal.max()) if size is None else size
     for ridge in (1e-15, 1e-12, 1e-9, 1e-6):
         try:
-            return BandedCholesky(sp.csr_array(matrix + ridge * size * sp.eye_array(len(diagonal))))
+            return BandedCholesky(matrix, ridge * size)
         except NotPositiveError:
             continue
     raise NotPositiveError("The normal equations of the states are not positive definite.")
