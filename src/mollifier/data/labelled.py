@@ -185,26 +185,10 @@ class Labelled(Printed):
     def interpolate(self, variable: str, points: Mapping[str, ArrayLike], method: str = "linear") -> Array:
         """A variable at other points, constant beyond the range, replicates averaged.
 
-        Parameters
-        ----------
-        variable
-            Its name.
-        points
-            Position along each of the variable's own coordinates; arrays that broadcast. Further names are
-            ignored.
-        method
-            ``"linear"`` or ``"cubic"``; cubic falls back to linear on scattered data, beside gaps and on
-            axes of fewer than 4 nodes.
-
-        Returns
-        -------
-        Array
-            In the broadcast shape of the points.
-
-        Raises
-        ------
-        DataError
-            If a coordinate is not given, or a point of a grid lies beside a missing value.
+        ``points`` has positions along each of the variable's own coordinates, arrays that broadcast and whose
+        shape the result has; further names are ignored. The method is "linear" or "cubic", which falls back
+        to linear on scattered data, beside gaps and on axes of fewer than 4 nodes. Raises `DataError` if a
+        coordinate is not given, or a point of a grid lies beside a missing value.
         """
         check_known([method], ("linear", "cubic"), DataError, "Interpolation '{}' is not known.")
         names = self.coordinates_of(variable)

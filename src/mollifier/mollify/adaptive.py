@@ -156,13 +156,7 @@ class AdaptiveOperator:
 
 
 class AdaptiveOperators:
-    """Several derivatives, each with radii of its own; arguments and errors are those of `AdaptiveOperator`.
-
-    Attributes
-    ----------
-    nodes, result
-        The grid.
-    """
+    """Several derivatives, each with its radii; arguments and errors are those of `AdaptiveOperator`."""
 
     def __init__(self, grid: Grid, orders: Sequence[tuple[int, ...]], *options: Any) -> None:
         self.nodes = self.result = grid

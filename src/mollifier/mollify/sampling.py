@@ -44,21 +44,15 @@ class Resampler(nn.Module):
 
 
 class Tile(Resampler):
-    """A layer on a block of its grid; made by `MollifierLayer.tile`.
-
-    Attributes
-    ----------
-    nodes
-        Where the module is evaluated: the block and its halo.
-    index
-        Points of the block along each axis of the layer's result, as ``np.ix_`` takes them.
-    """
+    """A layer on a block of its grid; made by `MollifierLayer.tile`."""
 
     def __init__(
         self, layer: Any, operator: TensorOperator, orders: Sequence[Derivative], index: Sequence[Any]
     ) -> None:
         super().__init__(layer, operator, orders)
-        self.nodes, self.index = operator.nodes, tuple(index)
+        self.nodes = operator.nodes  #: Where the module is evaluated: the block and its halo.
+        #: Points of the block along each axis of the layer's result, as ``np.ix_`` takes them.
+        self.index = tuple(index)
         coords = torch.as_tensor(self.nodes.coords()).to(layer.coords())
         self._coords: Tensor
         self.register_buffer("_coords", coords, persistent=False)

@@ -19,17 +19,8 @@ _SCALE_MEAN, _SCALE_SD = 1.0, 0.1
 class Network(nn.Module):
     """What the networks of this room share: points (n, inputs) -> values (n, outputs), sizes checked.
 
-    Parameters
-    ----------
-    inputs, outputs
-        Number of coordinates, each scaled to about [-1, 1], and of channels.
-    **sizes
-        The other sizes of the network, by the names of their options.
-
-    Raises
-    ------
-    ConfigurationError
-        If a size is below 1.
+    Coordinates are each scaled to about [-1, 1]; ``sizes`` are the other sizes of the network, by the names
+    of their options. Raises `ConfigurationError` if a size is below 1.
     """
 
     def __init__(self, inputs: int, outputs: int, **sizes: int) -> None:
@@ -90,13 +81,6 @@ ACTIVATIONS: Registry[Callable[[], nn.Module]] = Registry(
 class Affine(nn.Module):
     """The fixed map ``scale * x + shift`` of each column, to scale a network's inputs or outputs.
 
-    Parameters
-    ----------
-    scale, shift
-        One number for each column.
-
-    Examples
-    --------
     >>> unit = Affine.from_box([0.0, -5.0], [2.0, 5.0])      # the box to [-1, 1] in each coordinate
     >>> unit(torch.tensor([[0.0, 5.0], [1.0, 0.0]]))
     tensor([[-1.,  1.],
@@ -119,10 +103,8 @@ class Affine(nn.Module):
     def from_box(cls, lower: Sequence[float], upper: Sequence[float]) -> Affine:
         """The map of a box to [-1, 1] in each coordinate.
 
-        Raises
-        ------
-        ConfigurationError
-            If an upper bound does not lie above its lower bound, or their counts differ.
+        Raises `ConfigurationError` if an upper bound does not lie above its lower bound, or their counts
+        differ.
         """
         if len(lower) != len(upper) or any(not a < b for a, b in zip(lower, upper, strict=False)):
             raise ConfigurationError(
@@ -143,14 +125,9 @@ class FourierFeatures(nn.Module):
     The inner product of the features of two points is ``sum_j cos(pi b_j . (x - y))``: a stationary kernel of
     length 1/scale for a network on top of them.
 
-    Parameters
-    ----------
-    inputs
-        Number of coordinates, each expected within about [-1, 1].
-    features
-        Number of frequencies; twice as many columns come out.
-    scale
-        Standard deviation of the entries of B: about the highest number of periods across the domain.
+    Inputs are expected within about [-1, 1]. There are so many frequencies, ``features``, and twice as many
+    columns come out. ``scale`` is the standard deviation of the entries of B: about the highest number of
+    periods across the domain.
     """
 
     def __init__(self, inputs: int, features: int, scale: float = 1.0) -> None:
@@ -170,13 +147,6 @@ class FactorisedLinear(nn.Linear):
     ``s`` is normal with mean 1 and standard deviation 0.1. V makes the product equal to the weights of the
     layer given. Adam's step size then differs from neuron to neuron.
 
-    Parameters
-    ----------
-    layer
-        The ordinary layer, which the new one equals at first.
-
-    Examples
-    --------
     >>> plain = nn.Linear(2, 3)
     >>> torch.allclose(FactorisedLinear(plain)(torch.ones(1, 2)), plain(torch.ones(1, 2)))
     True
@@ -210,10 +180,7 @@ def glorot(inputs: int, outputs: int, factorised: bool = False) -> nn.Linear:
 def hidden_layer(inputs: int, outputs: int, activation: str, factorised: bool = False) -> nn.Sequential:
     """A layer of `glorot` and an activation: (n, inputs) -> (n, outputs).
 
-    Raises
-    ------
-    ConfigurationError
-        If the activation is not one of `ACTIVATIONS`.
+    Raises `ConfigurationError` if the activation is not one of `ACTIVATIONS`.
     """
     return nn.Sequential(glorot(inputs, outputs, factorised), ACTIVATIONS[activation]())
 

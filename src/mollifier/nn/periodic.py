@@ -14,13 +14,6 @@ from mollifier.errors import ConfigurationError
 class PeriodicInputs(nn.Module):
     """Replace each periodic coordinate xi in [-1, 1] by (sin pi xi, cos pi xi); the others pass.
 
-    Parameters
-    ----------
-    periodic
-        Whether each coordinate is periodic, with period 2.
-
-    Examples
-    --------
     >>> PeriodicInputs([True, False])(torch.tensor([[-1.0, 0.3], [1.0, 0.3]])).round(decimals=5).abs()
     tensor([[0.0000, 1.0000, 0.3000],
             [0.0000, 1.0000, 0.3000]])
@@ -47,10 +40,7 @@ class PeriodicInputs(nn.Module):
 def periodic_flags(inputs: int, periodic: Sequence[bool] | None) -> tuple[bool, ...]:
     """Whether each of the coordinates is periodic; None for none of them.
 
-    Raises
-    ------
-    ConfigurationError
-        If there is not one flag for each coordinate.
+    Raises `ConfigurationError` if there is not one flag for each coordinate.
     """
     flags = (False,) * inputs if periodic is None else tuple(periodic)
     if len(flags) != inputs:
@@ -66,12 +56,7 @@ def with_periodic_inputs(
 ) -> nn.Module:
     """A network behind `PeriodicInputs`, which are left out where no coordinate is periodic.
 
-    Parameters
-    ----------
-    inputs, periodic
-        Number of coordinates, and whether each is periodic.
-    make
-        Makes the network from its number of input columns.
+    ``make`` makes the network from its number of input columns.
     """
     before = PeriodicInputs(periodic_flags(inputs, periodic))
     network = make(before.outputs)

@@ -120,15 +120,8 @@ class RandomFeatures(Separable):
 def affordable(waves: Sequence[float], most: float, fewest: float = _FEWEST) -> list[float]:
     """Numbers of waves times a common factor, such that ``fewest`` to ``most`` features fill their band.
 
-    Parameters
-    ----------
-    waves
-        Standard deviation of the number of waves along each coordinate.
-    most, fewest
-        Numbers of features.
+    ``waves`` are standard deviations of the number of waves along each coordinate.
 
-    Examples
-    --------
     >>> affordable([2.0, 2.0], 2500), [round(w, 1) for w in affordable([6.0, 6.0], 300)]
     ([2.0, 2.0], [2.7, 2.7])
     """

@@ -34,13 +34,8 @@ _FROM_PROBLEM = ("inputs", "outputs", "along", "periodic", "waves")
 def options(kind: str) -> tuple[str, ...]:
     """Names of the options of a kind of network, read from the signature of its class.
 
-    Raises
-    ------
-    ConfigurationError
-        If the kind is not registered.
+    Raises `ConfigurationError` if the kind is not registered.
 
-    Examples
-    --------
     >>> options("siren")
     ('width', 'depth', 'frequency')
     """
@@ -58,29 +53,13 @@ def make(
 ) -> nn.Module:
     """A network by name.
 
-    Parameters
-    ----------
-    kind
-        Of `NETWORKS`.
-    inputs, outputs
-        Number of coordinates, scaled to [-1, 1], and of channels.
-    periodic
-        Which coordinates are periodic, with period 2; none by default. A class without an argument of this
-        name gets their sine and cosine (`PeriodicInputs`).
-    along
-        The coordinate that is the time, for networks that treat it differently; the last by default.
-    waves
-        Standard deviation of the field's number of waves along each coordinate, for networks that use it.
-    **chosen
-        Options of the kind; those that are None keep their defaults.
+    Coordinates are scaled to [-1, 1]. Those that are ``periodic`` have the period 2; a class without an
+    argument of this name gets their sine and cosine (`PeriodicInputs`). ``along`` is the coordinate that is
+    the time, for networks that treat it differently, by default the last, and ``waves`` the standard
+    deviation of the field's number of waves along each coordinate, for networks that use it. Options
+    ``chosen`` that are None keep their defaults. Raises `ConfigurationError` if the kind is not registered,
+    has no such option, or a value is not valid.
 
-    Raises
-    ------
-    ConfigurationError
-        If the kind is not registered, has no such option, or a value is not valid.
-
-    Examples
-    --------
     >>> import torch
     >>> net = make("piratenet", 2, 1, periodic=[True, False], width=8)
     >>> ends = net(torch.tensor([[-1.0, 0.2], [1.0, 0.2]]))

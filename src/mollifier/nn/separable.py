@@ -80,18 +80,9 @@ class Separable(Network):
         return products.unflatten(-1, (self.outputs, self.rank)).sum(-1)
 
     def on_grid(self, axes: Sequence[Tensor]) -> Tensor:
-        """Values on a tensor grid.
+        """Values (outputs, n_1, ..., n_d) on a tensor grid, as of ``forward`` at every node.
 
-        Parameters
-        ----------
-        axes
-            Nodes along each coordinate, each of shape (n_i,).
-
-        Returns
-        -------
-        Tensor
-            Shape (outputs, n_1, ..., n_d), from ``n_1 + ... + n_d`` evaluations: the values of ``forward`` at
-            every node.
+        The nodes along each coordinate are (n_i,), and there are ``n_1 + ... + n_d`` evaluations.
         """
         factors = [
             part(nodes[:, None]).unflatten(-1, (self.outputs, self.rank)).permute(1, 2, 0)

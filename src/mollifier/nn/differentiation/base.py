@@ -66,13 +66,8 @@ class Derivatives(nn.Module, ABC):
     def forward(self, network: nn.Module) -> tuple[Jet, Tensor | None]:
         """The field of a network (n, d) -> (n, channels).
 
-        Returns
-        -------
-        jet
-            Each derivative of shape (channels, *grid.shape), float64.
-        values
-            The field at the ``observed`` places, float64: (channels, n), or (channels, *len of each axis);
-            None where there are none.
+        The jet has each derivative, (channels, *grid.shape), and values are those at the ``observed`` places,
+        (channels, n) or (channels, *len of each axis), None where there are none; both in float64.
         """
 
     def _hold(self, name: str, points: Array) -> None:
@@ -95,10 +90,7 @@ class Derivatives(nn.Module, ABC):
 def by_channel(values: Tensor, shape: Sequence[int]) -> Tensor:
     """A network's values (n, channels) as float64 of shape (channels, *shape).
 
-    Raises
-    ------
-    GridError
-        If the values have another shape.
+    Raises `GridError` if the values have another shape.
     """
     if values.ndim != 2 or values.shape[0] != int(np.prod(shape)):
         raise GridError(

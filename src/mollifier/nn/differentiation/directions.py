@@ -42,20 +42,10 @@ def plan(
     once in order of decreasing and once of increasing length, and the smaller rest is taken. Directions that
     a higher order needs cost nothing at a lower one.
 
-    Parameters
-    ----------
-    combinations
-        ``combinations[k]``: sums ``{multi-index: factor}`` of derivatives of order k, none of order 0.
-    candidates
-        Directions to choose from, shape (m, d); integer directions where not given.
+    ``combinations[k]`` are sums ``{multi-index: factor}`` of derivatives of order k, none of order 0.
+    Directions are chosen from ``candidates``, (m, d), by default integer ones. Raises `GridError` if those
+    given do not suffice.
 
-    Raises
-    ------
-    GridError
-        If the candidates given do not suffice.
-
-    Examples
-    --------
     >>> biharmonic = plan([[], [], [], [], [{(4, 0): 1.0}, {(2, 2): 1.0}, {(0, 4): 1.0}]])
     >>> biharmonic.directions.astype(int).tolist()
     [[0, 1], [1, 0], [1, -1], [1, 1]]

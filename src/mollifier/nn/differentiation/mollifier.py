@@ -117,10 +117,7 @@ class Mollified(Derivatives):
     def observation_matrix(self) -> sp.csr_array:
         """The observed values from values on the lattice, shape (places, lattice.size).
 
-        Raises
-        ------
-        GridError
-            If nothing is observed.
+        Raises `GridError` if nothing is observed.
         """
         if self.observer is None:
             raise GridError("The backend has no observed places; give 'observed' for an observation matrix.")

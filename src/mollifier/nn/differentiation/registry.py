@@ -34,22 +34,9 @@ def make(
 ) -> Derivatives:
     """A derivative backend by name.
 
-    Parameters
-    ----------
-    kind
-        Of `BACKENDS`.
-    grid, orders, observed, onto
-        As in `Derivatives`.
-    **options
-        Of the backend: kernel, radius, boundary and accuracy of `Mollified`; the others have none.
+    Of its options `Mollified` has kernel, radius, boundary and accuracy, the others have none. Raises
+    `ConfigurationError` if the kind is not registered, or has no such option.
 
-    Raises
-    ------
-    ConfigurationError
-        If the kind is not registered, or has no such option.
-
-    Examples
-    --------
     >>> from mollifier.mollify.grid import Axis
     >>> type(make("taylor", Grid(Axis("x", 0.0, 1.0, 5)), ["u_x"])).__name__
     'Taylor'

@@ -20,10 +20,7 @@ _ELSE = "Take derivatives 'nested' or 'mollifier', which work with any module."
 def through(carrier: Carrier, module: nn.Module, x: Series) -> Series:
     """The series after a module, whatever it is made of.
 
-    Raises
-    ------
-    ConfigurationError
-        If it calls a function without a rule.
+    Raises `ConfigurationError` if it calls a function without a rule.
     """
     return module(Traced(carrier, x)).series
 

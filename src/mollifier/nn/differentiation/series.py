@@ -28,13 +28,8 @@ Function = Callable[[Series, "Carrier"], tuple[Series, Tensor]]
 class Carrier:
     """Number of directions at each order, and the functions and products of such series.
 
-    Parameters
-    ----------
-    counts
-        ``counts[k]``: number of directions carried to order k, not increasing.
-    mix
-        Combinations (m, counts[K]) of the directions, which replace them at the highest order K; None for no
-        combination.
+    ``counts[k]`` directions are carried to order k, not increasing. At the highest order K combinations
+    ``mix``, (m, counts[K]), of the directions replace them; None for no combination.
     """
 
     def __init__(self, counts: tuple[int, ...], mix: Tensor | None = None) -> None:
