@@ -19,27 +19,8 @@ class ModifiedMLP(Network):
 
     With ``U = a(W1 x + b1)`` and ``V = a(W2 x + b2)``, the first hidden layer is ``H = a(W x + b)`` and each
     one after it ``H <- (1 - Z) U + Z V`` with ``Z = a(W H + b)``; the output is linear in H. Every layer sees
-    the inputs and can multiply them: steep fields train better than in an `MLP`.
-
-    Parameters
-    ----------
-    inputs, outputs
-        Coordinates in, scaled to about [-1, 1], and channels out.
-    width, depth
-        Units in each hidden layer, and the number of hidden layers: the first, then ``depth - 1`` gated ones.
-    activation
-        As in `MLP`.
-    factorised
-        Whether all layers but the last are `FactorisedLinear`.
-
-    Raises
-    ------
-    ConfigurationError
-        If a size is below 1 or the activation is not known.
-
-    Notes
-    -----
-    Glorot's normal weights and zero bias at first, as in the paper.
+    the inputs and can multiply them: steep fields train better than in an `MLP`. Options are those of
+    `Network`; all layers but the last may be factorised, and ``depth - 1`` of the hidden ones are gated.
 
     Examples
     --------
@@ -99,32 +80,21 @@ class PirateNet(Network):
         h = a(W z2 + b)
 
     and the output is linear in the last block's. Every alpha is trained and zero at first: the network begins
-    as a linear combination of the features, and becomes nonlinear as training raises alpha.
+    as a linear combination of the features, and becomes nonlinear as training raises alpha. Further options
+    as of `Network`; all layers but the last may be factorised, as in the paper.
 
     Parameters
     ----------
-    inputs, outputs
-        Coordinates in, scaled to about [-1, 1], and channels out.
     width
         Units in each layer, even: the features are half as many frequencies.
     depth
         Number of blocks of three layers. The paper takes 3 to 9 of 256 units, too many for Gauss-Newton.
-    activation
-        As in `MLP`.
     fourier_scale
         Standard deviation of the frequencies, in periods across the domain; see `FourierFeatures`.
-    factorised
-        Whether all layers but the last are `FactorisedLinear`, as in the paper.
-
-    Raises
-    ------
-    ConfigurationError
-        If a size is below 1, the width is odd, or the activation is not known.
 
     Notes
     -----
-    Glorot's normal weights and zero bias at first. The paper fits the last layer to data by least squares;
-    here the warm-up on the data does that.
+    The paper fits the last layer to data by least squares; here the warm-up on the data does that.
 
     Examples
     --------

@@ -19,8 +19,30 @@ _SCALE_MEAN, _SCALE_SD = 1.0, 0.1
 class Network(nn.Module):
     """What the networks of this room share: points (n, inputs) -> values (n, outputs), sizes checked.
 
-    Coordinates are each scaled to about [-1, 1]; ``sizes`` are the other sizes of the network, by the names
-    of their options. Raises `ConfigurationError` if a size is below 1.
+    Parameters
+    ----------
+    inputs, outputs
+        Number of coordinates, each scaled to about [-1, 1] (see `Affine.from_box`), and of channels.
+    width, depth
+        Units in each hidden layer, and the number of hidden layers. The defaults of all networks are small:
+        Gauss-Newton handles up to 6,000 weights in all.
+    activation
+        "tanh", "sin", "gelu", "silu" or "wavelet".
+    factorised
+        Whether hidden layers are `FactorisedLinear`.
+    periodic
+        Which coordinates are periodic, with period 2; none by default. Networks without this option get the
+        sine and cosine of these (`mollifier.nn.periodic.PeriodicInputs`).
+
+    Raises
+    ------
+    ConfigurationError
+        If a size is below 1, the activation is not known, or ``periodic`` has another length than ``inputs``.
+
+    Notes
+    -----
+    Initial weights are Glorot's normal ones (Glorot and Bengio, AISTATS 2010), with zero bias, where a
+    network does not say otherwise. Call ``torch.manual_seed`` first for the same weights every time.
     """
 
     def __init__(self, inputs: int, outputs: int, **sizes: int) -> None:
@@ -148,7 +170,7 @@ class FactorisedLinear(nn.Linear):
     layer given. Adam's step size then differs from neuron to neuron.
 
     >>> plain = nn.Linear(2, 3)
-    >>> torch.allclose(FactorisedLinear(plain)(torch.ones(1, 2)), plain(torch.ones(1, 2)))
+    >>> torch.allclose(FactorisedLinear(plain)(torch.ones(1, 2)), plain(torch.ones(1, 2)), atol=1e-5)
     True
     """
 

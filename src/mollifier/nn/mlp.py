@@ -8,33 +8,15 @@ from mollifier.nn.layers import FourierFeatures, Layered, glorot, hidden_layer
 
 
 class MLP(Layered):
-    """A multilayer perceptron with Glorot's normal initial weights: the default, which fits most fields.
+    """A multilayer perceptron: the default, which fits most fields. Further options as of `Network`.
 
     Parameters
     ----------
-    inputs, outputs
-        Coordinates in, scaled to about [-1, 1] (see `Affine.from_box`), and channels out.
-    width, depth
-        Units in each hidden layer, and the number of hidden layers. The defaults of all networks are small:
-        Gauss-Newton handles up to 6,000 weights in all.
-    activation
-        "tanh", "sin", "gelu", "silu" or "wavelet".
     fourier, fourier_scale
         Number of random Fourier features before the first layer, none by default, and their standard
         deviation in periods across the domain (Tancik et al., arXiv:2006.10739). A plain perceptron learns
         slow waves long before fast ones; on features it learns all waves up to about ``fourier_scale``
         periods at one rate. Too large a scale fits the noise between the data.
-    factorised
-        Whether hidden layers are `FactorisedLinear`.
-
-    Raises
-    ------
-    ConfigurationError
-        If a size is below 1 or the activation is not known.
-
-    Notes
-    -----
-    Call ``torch.manual_seed`` first for the same weights every time. Glorot and Bengio, AISTATS 2010.
 
     Examples
     --------

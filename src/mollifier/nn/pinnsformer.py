@@ -66,12 +66,10 @@ class PINNsFormer(Network):
     mixes the coordinates of each, an encoder attends to the sequence itself and a decoder to the encoder's
     output, and a perceptron turns each position into values. `Wavelet` is the only activation, and there is
     no layer normalisation. The value at the point is that at the sequence's first position, as in the paper's
-    tests.
+    tests. Further options as of `Network`.
 
     Parameters
     ----------
-    inputs, outputs
-        Coordinates in, scaled to about [-1, 1], and channels out.
     width, hidden
         Units at each position, and in the hidden layers of its perceptrons. The paper has 32 and 256 to 512,
         half a million weights, too many for Gauss-Newton.
@@ -84,17 +82,10 @@ class PINNsFormer(Network):
         t; here a step is in half-lengths of the domain.
     along
         Index of the coordinate that is the time; the last by default.
-    periodic
-        Which coordinates are periodic, with period 2; none by default.
-
-    Raises
-    ------
-    ConfigurationError
-        If a size is below 1, the heads do not divide the width, or ``along`` or ``periodic`` do not fit.
 
     Notes
     -----
-    Glorot's normal weights, zero bias, and Wavelets of ones at first. The paper imposes the equation at all
+    The paper imposes the equation at all
     positions of the sequence; here it is imposed at the collocation nodes.
 
     Examples

@@ -34,26 +34,19 @@ class RandomFeatures(Separable):
     once, and the sizes s are one. A wider band would be sampled unevenly by draws: there k are on a lattice,
     those of the greatest density first, with a sine and a cosine each, and s is the root of the density, so
     that the field has the covariance of the draws (Hensman, Durrande and Solin, JMLR 18:151, 2018). The band
-    is narrowed by a common factor until the features fill it.
+    is narrowed by a common factor until the features fill it. Channels share the features; periodic
+    coordinates get whole numbers of waves. Further options as of `Network`.
 
     Parameters
     ----------
-    inputs, outputs
-        Coordinates in, scaled to about [-1, 1], and channels out, which share the features.
     width
         Number of features; by default as many as fill the band, from 150 to 2,500.
     fourier_scale
         Standard deviation of the number of waves across the domain, the same along every coordinate; k are
         then drawn.
-    periodic
-        Which coordinates are periodic, with period 2; none by default. They get whole numbers of waves.
     waves
-        Standard deviation of the number of waves along each coordinate, where ``fourier_scale`` is not given.
-
-    Raises
-    ------
-    ConfigurationError
-        If a size is below 1, or there is not one positive number of waves for each coordinate.
+        Standard deviation of the number of waves along each coordinate, positive, where ``fourier_scale`` is
+        not given.
 
     Notes
     -----

@@ -18,29 +18,14 @@ class Separable(Network):
 
     On a tensor grid of n nodes along each of d coordinates the perceptrons are evaluated at n d points, not
     n^d (`on_grid`). Fields that are not a short sum of products, such as fronts oblique to the axes, need a
-    high rank.
+    high rank. Products of the small values of new perceptrons are near zero at first.
 
     Parameters
     ----------
-    inputs, outputs
-        Coordinates in, scaled to about [-1, 1], and channels out, each with separate sums.
-    width, depth
-        Units in each hidden layer of each perceptron, and the number of these layers.
     rank
-        Number of products in the sum.
-    activation, factorised
-        As in `MLP`.
-    periodic
-        Which coordinates are periodic, with period 2; none by default.
-
-    Raises
-    ------
-    ConfigurationError
-        If a size is below 1, the activation is not known, or ``periodic`` has another length than ``inputs``.
-
-    Notes
-    -----
-    Perceptrons are initialised as `MLP`. Products of their small values are near zero at first.
+        Number of products in the sum of each channel.
+    **others
+        Of the perceptrons, as of `Network`.
 
     Examples
     --------

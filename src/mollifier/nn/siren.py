@@ -16,22 +16,13 @@ class SIREN(Layered):
     layer and within ``sqrt(6/width) / frequency`` in the other hidden ones. From the second layer on, values
     before the sine are then about standard normal, and values after it have about the arcsine distribution: a
     variance v becomes ``1 - exp(-2 v)``, which tends to 0.80 whatever the depth. Weights of the last, linear,
-    layer are uniform within ``sqrt(6/width)``: the output has unit size.
+    layer are uniform within ``sqrt(6/width)``: the output has unit size. Further options as of `Network`.
 
     Parameters
     ----------
-    inputs, outputs
-        Coordinates in, scaled to about [-1, 1], and channels out.
-    width, depth
-        Units in each hidden layer, and the number of hidden layers.
     frequency
         The paper takes 30, for pictures. A smooth field from noisy measurements needs much less: high
         frequencies fit the noise between the measurements.
-
-    Raises
-    ------
-    ConfigurationError
-        If a size is below 1.
 
     Notes
     -----
