@@ -24,6 +24,7 @@ def posed(fields: xr.Dataset, model: ChromatinModel) -> InverseProblem:
     observed = Observations.from_dataset(
         content.assign_coords(place).transpose("x", "y", ...).drop_attrs(), noise={"phi_h": "sd"}
     )
-    left, right = model.scaled().equation(level, still="t" not in known.dims).split(" = ")
+    text = model.scaled().equation(still="t" not in known.dims)
+    left, right = text.replace("chromatin", f"{1 - level:.12g}").removesuffix(" + source").split(" = ")
     unknown = FieldUnknown(over=("x", "y"), lower=0.0, prior="h2")
     return InverseProblem(f"{left} - ({right}) = 0", observed, {RATE: unknown}, fields=["phi_h"])

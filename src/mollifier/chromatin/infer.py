@@ -170,7 +170,7 @@ def infer_rate(
     kept = _map(found, series, data, timed)
     balance = _balance(kept, data, model)
     provenance = {
-        "engine": "galerkin", "equation": [model.scaled().equation(still=still, sources=True)],
+        "engine": "galerkin", "equation": [model.scaled().equation(still)],
         "unknowns": [RATE], "fields": ["phi_d"], "modes": len(waves.values), "shortest": waves.shortest,
         "frames": len(series.times), "prior": found.prior.described(),
         "misfit": found.misfit, "effective_parameters": found.effective_parameters,

@@ -60,9 +60,9 @@ class ChromatinModel:
     >>> scaled = model.scaled()
     >>> scaled.diffusion, scaled.acetylation, scaled.energy.interface
     (1.0, 1.0, 0.225)
-    >>> print(scaled.equation(nucleoplasm=0.1))
-    2*phi_h_t = lap(12.0*phi_h^3 - 18.0*phi_h^2 + 7.0*phi_h) - 0.10125*bilap(phi_h) + 2.0*(lam*(0.9 -
-    phi_h) - phi_h)
+    >>> print(scaled.equation())
+    2*phi_h_t = lap(12.0*phi_h^3 - 18.0*phi_h^2 + 7.0*phi_h) - 0.10125*bilap(phi_h) + 2.0*(lam*(chromatin -
+    phi_h) - phi_h) + source
     """
 
     energy: FreeEnergy = field(default_factory=FreeEnergy)  #: The free energy.
@@ -108,37 +108,23 @@ class ChromatinModel:
         first = e.well / 2 * (e.packed**2 - 6 * e.packed * phi_h + 6 * phi_h**2) + e.mixing / 2
         return first, e.well * (3 * phi_h - 1.5 * e.packed), 1.5 * e.well
 
-    def equation(self, nucleoplasm: float | None = None, still: bool = False, sources: bool = False) -> str:
-        """The equation's text, written for phi_h: phi_d is ``2 phi_h - (1 - phi_n)``.
+    def equation(self, still: bool = False) -> str:
+        """The equation's text, written for phi_h: phi_d is ``2 phi_h - chromatin``.
 
-        ``nucleoplasm`` is phi_n where it is one number; otherwise the data hold ``chromatin``, which is 1 -
-        phi_n. A ``still`` equation is that of a steady state. With ``sources`` the data hold ``source``, the
-        terms of a known phi_n(x, y, t) and of the lamina that do not depend on phi_h,
+        ``chromatin`` is 1 - phi_n, and ``source`` the terms of a known phi_n(x, y, t) and of the lamina that
+        do not depend on phi_h, zero where phi_n is one number and the lamina does not attract,
 
-            D lap(interface^2 lap(q) - mixing q - adhesion/2 exp(-d/reach)) + q_t,   q = 1 - phi_n,
+            D lap(interface^2 lap(q) - mixing q - adhesion/2 exp(-d/reach)) + q_t,   q = 1 - phi_n.
 
-        so that the noise of one measured field enters one polynomial. Raises `ConfigurationError` if phi_n is
-        not between 0 and 1, or there is a lamina or a varying phi_n without sources.
+        A ``still`` equation is that of a steady state.
         """
         e, D = self.energy, self.diffusion
-        if nucleoplasm is not None and not 0 <= nucleoplasm < 1:
-            raise ConfigurationError(
-                f"phi_n = {nucleoplasm} was given; a number of 0 or more and below 1 was expected."
-            )
-        if not sources and (nucleoplasm is None or e.adhesion):
-            raise ConfigurationError(
-                "A lamina or a varying nucleoplasm adds a known source; give sources=True and data with "
-                "'source'."
-            )
-        q = "chromatin" if nucleoplasm is None else f"{1 - nucleoplasm:.12g}"
         cubic, square = 2 * D * e.well, 3 * D * e.well * e.packed
         terms = [
             f"lap({cubic!r}*phi_h^3 - {square!r}*phi_h^2 + {D * (e.well * e.packed**2 + e.mixing)!r}*phi_h)",
             f"- {2 * D * e.interface**2:.12g}*bilap(phi_h)",
-            f"+ {2 * self.acetylation!r}*({RATE}*({q} - phi_h) - phi_h)",
+            f"+ {2 * self.acetylation!r}*({RATE}*(chromatin - phi_h) - phi_h) + source",
         ]
-        if sources:
-            terms.append("+ source")
         return f"{'0' if still else '2*phi_h_t'} = {' '.join(terms)}"
 
 
