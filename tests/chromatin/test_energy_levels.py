@@ -49,7 +49,7 @@ def test_energy_levels_of_exact_fields():
     assert levels.euchromatin == pytest.approx(-a / b, rel=3e-3)
     assert levels.heterochromatin == pytest.approx((0.9 - a) / b, rel=3e-3)
     assert levels.two_phases
-    names = [v[0] for v in found.variations(Assumptions())]
+    names = [v[0] for v in found.variations(Assumptions(), xr.Dataset())]
     assert names == ["levels", "contrast", "water"]
     # A still image whose pattern grows.
     mean = np.bincount(tiles.number, half.mean) / np.bincount(tiles.number)
@@ -57,7 +57,7 @@ def test_energy_levels_of_exact_fields():
     still = half._replace(change=slower)
     growing = el._fitted(el._Data((still, still), tiles), SETTINGS, 1.0, (0.4, 0.2))
     assert growing._values.tolist() == pytest.approx(found._values.tolist(), rel=1e-6)
-    _, sd, low, high, _ = next(v for v in growing.variations(Assumptions()) if v[0] == "growth")
+    _, sd, low, high, _ = next(v for v in growing.variations(Assumptions(), xr.Dataset()) if v[0] == "growth")
     assert low is not None
     middle = float(low.euchromatin or 0) / 2 + float(high.euchromatin or 0) / 2
     assert sd == 0.2

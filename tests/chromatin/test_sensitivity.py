@@ -14,8 +14,8 @@ from mollifier.chromatin.infer import RateMap, infer_rate
 from mollifier.chromatin.model import ChromatinModel, FreeEnergy
 from mollifier.chromatin.page import nucleus_page
 from mollifier.chromatin.rasters import edge_distance
-from mollifier.chromatin.sensitivity import SignalLevels, sensitivity
-from mollifier.chromatin.settings import Assumptions, StudySettings
+from mollifier.chromatin.sensitivity import sensitivity
+from mollifier.chromatin.settings import Assumptions, Levels, StudySettings
 from mollifier.chromatin.simulate import nucleus, rate_pattern, simulate, with_noise
 from mollifier.errors import ConfigurationError
 
@@ -68,14 +68,16 @@ def test_sensitivity_to_levels(given, found):
     signal = (given["phi_d"] + 1.1) * 10.0
     exact = Thresholds(background=0.0, euchromatin=2.0, heterochromatin=20.0, two_phases=True)
     only = Assumptions(**{**ALONE, "levels": 0.1, "quantiles": 0.05})
-    table = sensitivity(found, MODEL, only, SignalLevels(signal, exact, exact))
+    attrs = {f"threshold_{n}": v for n, v in vars(exact).items()}
+    phi = xr.Dataset({"signal": signal}, attrs=attrs)
+    table = sensitivity(found, MODEL, only, Levels(exact), phi)
     assert table["parameter"].values.tolist() == ["euchromatin", "heterochromatin"]
     np.testing.assert_allclose(table["sd"], 0.1)
     # More of the signal is euchromatin when the level of heterochromatin is higher.
     level = table["level"].sel(parameter="heterochromatin")
     assert level.sel(sign=1) < 0 < level.sel(sign=-1)
     loose = dataclasses.replace(exact, heterochromatin=None)
-    by_quantile = sensitivity(found, MODEL, only, SignalLevels(signal, loose, exact))
+    by_quantile = sensitivity(found, MODEL, only, Levels(loose), phi)
     assert by_quantile["sd"].values.tolist() == [0.1, 0.05]
 
 

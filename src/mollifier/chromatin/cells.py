@@ -12,22 +12,20 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from mollifier.chromatin.energy_levels import EnergyLevels, energy_levels
-from mollifier.chromatin.fractions import Thresholds, field_of, fractions
+from mollifier.chromatin.energy_levels import energy_levels
+from mollifier.chromatin.fractions import field_of, fractions
 from mollifier.chromatin.infer import KNOWN, RateMap, infer_rate, interval
 from mollifier.chromatin.movies import Settled, settled
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.outline import fitted_outline
 from mollifier.chromatin.rasters import edge_distance, last_of
 from mollifier.chromatin.result import NucleusResult
-from mollifier.chromatin.sensitivity import SignalLevels, sensitivity
-from mollifier.chromatin.settings import StudySettings
-from mollifier.chromatin.signals import ColourLevels, for_rate, ground_and_mean, signal, two_colours
+from mollifier.chromatin.sensitivity import sensitivity
+from mollifier.chromatin.settings import Levels, StudySettings
+from mollifier.chromatin.signals import for_rate, ground_and_mean, signal, two_colours
 from mollifier.chromatin.structure import structure
 from mollifier.chromatin.treatment import Step
 from mollifier.errors import DataError, MollifierError
-
-Levelled = Thresholds | EnergyLevels | ColourLevels
 
 _RINGS = 8  # Rings of the profile.
 # Typical radius of a domain in nm, and the defect of the balance above which it is reported.
@@ -40,27 +38,12 @@ def analyse_nucleus(
 ) -> NucleusResult:
     """Fields, rate, domains and numbers of one nucleus; a failure is reported in the result, not raised.
 
-    Parameters
-    ----------
-    sample
-        The nucleus and its data.
-    settings
-        Settings of the study.
-    levels
-        Levels of euchromatin and heterochromatin in units of the nucleus's mean signal, if they are common to
-        all cells; by default quantiles of the nucleus.
+    ``levels`` are those of euchromatin and heterochromatin in units of the nucleus's mean signal, if they are
+    common to all cells; by default quantiles of the nucleus.
 
-    Returns
-    -------
-    NucleusResult
-        Its numbers are ``area`` (um^2), ``resolution`` (nm), ``frames``, ``molecules`` (of localisations),
-        ``phi_h`` (mean), those of `typical` domains, ``rate`` (mean of lam, weighted by phi_e, over the
-        identified pixels), ``rate_total_sd`` (its standard error), of which ``rate_sd`` is by noise and
-        ``rate_assumed_sd`` by what is assumed, ``identified`` (share of identified pixels), ``rate_balance``
-        (integral of phi_h over that of phi_e: lam if it were even), ``gain``, ``change`` and ``defect`` of
-        the integral balance, ``bleaching`` (1/s), ``step_size``, ``step_delay`` and ``step_spread`` (s) of a
-        treatment, each with ``_sd``, ``_low`` and ``_high`` (95 %, with what is assumed), ``outline_offset``
-        and ``outline_sd`` (nm) of a fitted outline, and ``seconds``.
+    Numbers of the result are those of `mollifier.chromatin.page.NUMBERS`; ``gain``, ``change`` and ``defect``
+    of the integral balance; ``bleaching`` (1/s); and ``step_size``, ``step_delay`` and ``step_spread`` (s) of
+    a treatment, each with ``_sd``, ``_low`` and ``_high`` (95 %, with what is assumed).
     """
     return analyse_fields(sample, settings, levels)[0]
 
@@ -96,9 +79,9 @@ def _with_numbers(known: NucleusResult, numbers: dict[str, float]) -> NucleusRes
 
 def _with_fields(
     known: NucleusResult, sample: NucleusData, s: StudySettings, levels: tuple[float, float] | None
-) -> tuple[NucleusResult, Levelled]:
+) -> tuple[NucleusResult, Levels]:
     """Volume fractions and domains, and the levels as they were given or fitted."""
-    chosen: Levelled = s.thresholds
+    chosen = Levels(s.thresholds)
     if sample.euchromatin is not None:
         value, chosen = two_colours(sample, s)
     else:
@@ -108,9 +91,8 @@ def _with_fields(
     elif levels is not None:
         ground, mean = ground_and_mean(value, sample.mask, s.thresholds)
         e, h = (ground + mean * r for r in levels)
-        chosen = replace(s.thresholds, background=ground, euchromatin=e, heterochromatin=h)
-    given = chosen if isinstance(chosen, Thresholds) else chosen.thresholds
-    phi = fractions(value, sample.mask, thresholds=given, psf_sd=s.psf_sd)
+        chosen = Levels(replace(s.thresholds, background=ground, euchromatin=e, heterochromatin=h))
+    phi = fractions(value, sample.mask, thresholds=chosen.thresholds, psf_sd=s.psf_sd)
     image = field_of(value)
     shown = image.reindex_like(phi, method="nearest", tolerance=1.0).where(phi["phi_h"].notnull())
     phi = phi.assign(signal=shown.assign_attrs(image.attrs).drop_vars("z", errors="ignore"))
@@ -160,7 +142,7 @@ def _resolved(phi: xr.Dataset, s: StudySettings, last: xr.DataArray, sample: Nuc
 
 
 def _with_rate(
-    known: NucleusResult, s: StudySettings, chosen: Levelled, ready: Settled
+    known: NucleusResult, s: StudySettings, chosen: Levels, ready: Settled
 ) -> tuple[NucleusResult, RateMap | None]:
     """The map of rates, its numbers, and notes on them."""
     assert known.fields is not None
@@ -239,7 +221,7 @@ def _assumed(
     margin: float,
     phi: xr.Dataset,
     s: StudySettings,
-    chosen: Levelled,
+    chosen: Levels,
 ) -> tuple[xr.Dataset, bool]:
     """The dependence of the map on what is assumed, and whether that on the outline is known."""
     sd, pixel = s.assume.outline * float(phi.attrs["resolution"]), float(phi["x"][1] - phi["x"][0])
@@ -251,8 +233,7 @@ def _assumed(
             break
         except DataError:
             continue
-    levels = SignalLevels(phi["signal"], chosen, Thresholds.of(phi))
-    return sensitivity(found, s.model, s.assume, levels, inner), inner is not None or not sd
+    return sensitivity(found, s.model, s.assume, chosen, phi, inner), inner is not None or not sd
 
 
 def step_numbers(step: Step, known: bool) -> dict[str, float]:

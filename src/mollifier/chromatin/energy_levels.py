@@ -20,6 +20,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
+import xarray as xr
 from scipy.ndimage import convolve1d, distance_transform_edt, gaussian_filter, gaussian_laplace
 
 from mollifier.chromatin.density import PoissonMoments, stencil
@@ -28,7 +29,7 @@ from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.rasters import counts, on_grid
 from mollifier.chromatin.resolution import merge_known, typical_precision
-from mollifier.chromatin.settings import Assumptions, StudySettings, Variation
+from mollifier.chromatin.settings import Assumptions, Levels, StudySettings, Variation
 from mollifier.errors import ConfigurationError, DataError
 from mollifier.mollify.arrays import Array, Index, Mask
 
@@ -89,10 +90,9 @@ class _Data(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class EnergyLevels:
-    """Levels that obey the free energy."""
+class EnergyLevels(Levels):
+    """Levels that obey the free energy, two phases with their nucleoplasm."""
 
-    thresholds: Thresholds  #: The levels, two phases with their nucleoplasm.
     covariance: Array  #: Of a and b, in units of the mean density.
     _unit: float
     _values: Array
@@ -107,8 +107,8 @@ class EnergyLevels:
         moved = self._values - np.linalg.solve(slope, moment)
         return _thresholds(moved, self._unit, water, self.thresholds)
 
-    def variations(self, assumed: Assumptions) -> Iterator[Variation]:
-        """As `Assumptions.thresholds`: levels, their contrast, nucleoplasm, growth of a still pattern."""
+    def variations(self, assumed: Assumptions, phi: xr.Dataset) -> Iterator[Variation]:
+        """Of levels, their contrast, nucleoplasm, and growth of a still pattern."""
         water = self.thresholds.euchromatin_water
         for name, move in zip(("levels", "contrast"), np.linalg.cholesky(self.covariance).T, strict=True):
             ends = (self._values - move, self._values + move)

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 from scipy.ndimage import distance_transform_edt
 
-from mollifier.chromatin.energy_levels import EnergyLevels
 from mollifier.chromatin.fractions import Thresholds, mixed
 from mollifier.chromatin.galerkin import residual
 from mollifier.chromatin.infer import RateMap
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.modes import FieldSeries
-from mollifier.chromatin.settings import Assumptions, Variation
-from mollifier.chromatin.signals import ColourLevels
+from mollifier.chromatin.settings import Assumptions, Levels
 from mollifier.mollify.arrays import Array, Mask
 
 
@@ -34,38 +32,19 @@ class _Changed(NamedTuple):
     step: Array
 
 
-@dataclass(frozen=True, eq=False)
-class SignalLevels:
-    """Where the fractions come from."""
-
-    signal: xr.DataArray  #: Over x and y (and t), at least on the pixels of the map.
-    #: Thresholds as they were given or fitted, and with every level as a number.
-    chosen: Thresholds | EnergyLevels | ColourLevels
-    found: Thresholds
-
-    def at(self, model: ChromatinModel) -> Thresholds | None:
-        """The levels that follow another model; None for those that do not."""
-        return None if isinstance(self.chosen, Thresholds) else self.chosen.at(model)
-
-    def variations(self, assumed: Assumptions) -> Iterator[Variation]:
-        """As `Assumptions.thresholds`."""
-        if isinstance(self.chosen, Thresholds):
-            return assumed.thresholds(self.chosen, self.found, self.signal)
-        return self.chosen.variations(assumed)
-
-
 def sensitivity(
     found: RateMap,
     model: ChromatinModel,
     assumed: Assumptions | None = None,
-    levels: SignalLevels | None = None,
+    levels: Levels | None = None,
+    phi: xr.Dataset | None = None,
     inner: tuple[RateMap, float] | None = None,
 ) -> xr.Dataset:
     """The change of a map when an assumed quantity is one standard deviation lower or higher.
 
-    ``found`` is a result of `mollifier.chromatin.infer.infer_rate` with the model. Levels are varied if the
-    source of the fractions is given, and the outline if ``inner`` is: the map of a smaller one, and by how
-    many standard deviations it is smaller.
+    ``found`` is a result of `mollifier.chromatin.infer.infer_rate` with the model. Levels are varied if they
+    are given with the fractions ``phi`` and their ``signal``, and the outline if ``inner`` is: the map of a
+    smaller one, and by how many standard deviations it is smaller.
 
     The result is over ``parameter`` and ``sign`` (-1, 1): ``level``, the change of the mean of lam (weighted
     by phi_e, over the identified pixels) relative to it, and ``pattern``, the rms change of lam, relative to
@@ -80,7 +59,7 @@ def sensitivity(
     middle = _mean(base, weight, sure)
     shown = sure.any(1) | ~sure.any()
     names, sizes, rows, variance = [], [], [], np.zeros(base.shape)
-    for name, sd, ends, apart in _variations(found, model, assumed, levels, inner):
+    for name, sd, ends, apart in _variations(found, model, assumed, levels, phi, inner):
         for end in ends:
             moved = _mean(end.lam, end.phi_e, sure) - middle
             spread = float(np.sqrt(np.mean((end.lam - base)[shown] ** 2)))
@@ -117,7 +96,8 @@ def _variations(
     found: RateMap,
     model: ChromatinModel,
     assumed: Assumptions,
-    levels: SignalLevels | None,
+    levels: Levels | None,
+    phi: xr.Dataset | None,
     inner: tuple[RateMap, float] | None,
 ) -> Iterator[tuple[str, float, tuple[_Changed, _Changed], float]]:
     """Name, standard deviation, the two ends, and how many standard deviations they are apart."""
@@ -136,11 +116,12 @@ def _variations(
 
     for name, sd, *models in assumed.models(model):
         others = [None if levels is None else levels.at(m) for m in models]
-        low, high = (end(_with_levels(found, levels, t), m) for t, m in zip(others, models, strict=True))
+        low, high = (end(_with_levels(found, phi, t), m) for t, m in zip(others, models, strict=True))
         yield name, sd, (low, high), 2.0
-    for name, sd, low, high, apart in levels.variations(assumed) if levels is not None else ():
-        far = end(_with_levels(found, levels, high), model)
-        near = mirrored(far) if low is None else end(_with_levels(found, levels, low), model)
+    known = levels is not None and phi is not None
+    for name, sd, low, high, apart in levels.variations(assumed, phi) if known else ():
+        far = end(_with_levels(found, phi, high), model)
+        near = mirrored(far) if low is None else end(_with_levels(found, phi, low), model)
         yield name, sd, (near, far), apart
     if inner is not None:
         other = inner[0].step
@@ -149,15 +130,15 @@ def _variations(
         yield "outline", assumed.outline, (smaller, mirrored(smaller)), 2 * inner[1]
 
 
-def _with_levels(found: RateMap, levels: SignalLevels | None, other: Thresholds | None) -> FieldSeries:
+def _with_levels(found: RateMap, phi: xr.Dataset | None, other: Thresholds | None) -> FieldSeries:
     """The fields that other levels give; the errors of the signal keep their size."""
-    if levels is None or other is None:
+    if phi is None or other is None:
         return found.series
     mask = found.dataset["mask"]
-    signal = levels.signal.sel(x=mask["x"], y=mask["y"]).transpose("x", "y", ...).values
+    signal = phi["signal"].sel(x=mask["x"], y=mask["y"]).transpose("x", "y", ...).values
     signal = signal[mask.values.astype(bool)].reshape(int(mask.sum()), -1)
-    phi = mixed(signal, other)
-    return replace(found.series, phi_d=phi["phi_d"], chromatin=1 - phi["phi_n"])
+    at = mixed(signal, other)
+    return replace(found.series, phi_d=at["phi_d"], chromatin=1 - at["phi_n"])
 
 
 def _filled(inner: RateMap, found: RateMap) -> Array:

@@ -183,18 +183,33 @@ class Assumptions:
                 low, high = (_with(model, name, value * math.exp(s * sd)) for s in (-1, 1))
                 yield name, sd, low, high
 
-    def thresholds(self, chosen: Thresholds, found: Thresholds, signal: xr.DataArray) -> Iterator[Variation]:
-        """Each level lower and higher; levels as given and as numbers, for a signal in the nucleus."""
+
+_LEVELS = ("background", "euchromatin", "heterochromatin")
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """Levels of the phases as they were given; levels that are fitted have their own errors."""
+
+    thresholds: Thresholds  #: As given; by default levels are quantiles.
+
+    def at(self, model: ChromatinModel) -> Thresholds | None:
+        """The levels that follow another model; None for those that do not."""
+        return None
+
+    def variations(self, assumed: Assumptions, phi: xr.Dataset) -> Iterator[Variation]:
+        """Each level lower and higher, for fractions with their ``signal``."""
+        found, signal = Thresholds.of(phi), phi["signal"]
         ground, e, h = (float(getattr(found, n) or 0.0) for n in _LEVELS)
         heights = {"background": e - ground if ground else 0.0, "euchromatin": e - ground}
         for name, level in zip(_LEVELS, (ground, e, h), strict=True):
-            step = sd = self.levels * heights.get(name, h - ground)
-            shown = self.levels
-            if name != "background" and getattr(chosen, name) is None:
+            step = sd = assumed.levels * heights.get(name, h - ground)
+            shown = assumed.levels
+            if name != "background" and getattr(self.thresholds, name) is None:
                 q = getattr(found, f"{name}_quantile")
-                places = np.clip([q - self.quantiles, q + self.quantiles], 0.0, 1.0)
-                sd, shown = float(np.ptp(np.nanquantile(signal.values, places))) / 2, self.quantiles
-                step = sd
+                places = np.clip([q - assumed.quantiles, q + assumed.quantiles], 0.0, 1.0)
+                step = sd = float(np.ptp(np.nanquantile(signal.values, places))) / 2
+                shown = assumed.quantiles
             step = min(step, _PART * (h - e), _PART * (e - ground))
             if step > 0:
                 ends: list[dict[str, Any]] = [{name: level + s * step} for s in (-1, 1)]
@@ -202,12 +217,9 @@ class Assumptions:
                 yield name, shown, low, high, 2 * step / sd
         for name in ("euchromatin_water", "heterochromatin_water"):
             value = getattr(found, name)
-            step = min(self.water, 0.99 - value)
+            step, sd = min(assumed.water, 0.99 - value), assumed.water
             if step > 0:
-                yield name, self.water, None, replace(found, **{name: value + step}), 2 * step / self.water
-
-
-_LEVELS = ("background", "euchromatin", "heterochromatin")
+                yield name, sd, None, replace(found, **{name: value + step}), 2 * step / sd
 
 
 def _with(model: ChromatinModel, name: str, value: Any) -> ChromatinModel:

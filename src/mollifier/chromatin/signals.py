@@ -27,11 +27,10 @@ from mollifier.chromatin.fractions import (
     measured,
     within,
 )
-from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.movies import settled
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.rasters import at_one_time, in_plane, on_grid
-from mollifier.chromatin.settings import Assumptions, StudySettings, Variation
+from mollifier.chromatin.settings import Assumptions, Levels, StudySettings, Variation
 from mollifier.errors import DataError
 from mollifier.mollify.arrays import Array, Index, Mask
 
@@ -129,22 +128,18 @@ def ground_and_mean(
 _TILES = 4
 
 
-@dataclass(frozen=True)
-class ColourLevels:
+@dataclass(frozen=True, eq=False)
+class ColourLevels(Levels):
     """Levels of the share of heterochromatin, 0 and 1 but for their errors."""
 
-    thresholds: Thresholds  #: The levels, two phases with their nucleoplasm.
     sd: tuple[float, float]  #: Standard errors of the levels of euchromatin and of heterochromatin.
 
-    def at(self, model: ChromatinModel) -> None:
-        """They do not depend on the model."""
-
-    def variations(self, assumed: Assumptions) -> Iterator[Variation]:
-        """As `Assumptions.thresholds`: of the levels by their own errors."""
+    def variations(self, assumed: Assumptions, phi: xr.Dataset) -> Iterator[Variation]:
+        """Of the levels by their own errors."""
         t, (e, h) = self.thresholds, self.sd
         yield "euchromatin", e, replace(t, euchromatin=-e), replace(t, euchromatin=e), 2.0
         yield "heterochromatin", h, replace(t, heterochromatin=1 - h), replace(t, heterochromatin=1 + h), 2.0
-        yield from replace(assumed, levels=0.0).thresholds(self.thresholds, self.thresholds, xr.DataArray())
+        yield from super().variations(replace(assumed, levels=0.0), phi)
 
 
 def two_colours(sample: NucleusData, settings: StudySettings) -> tuple[xr.Dataset, ColourLevels]:
