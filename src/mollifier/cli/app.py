@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,6 +73,10 @@ Overrides = Annotated[
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the run.")]
 
 
+# Once in a process: what later calls of it leave in cycles is collected.
+_keep_imports = cache(gc.freeze)
+
+
 def _loaded(
     problem: Path, overrides: list[str] | None, keys: Mapping[str, object], engine: str | None = None
 ) -> ProblemFile:
@@ -83,8 +88,7 @@ def _loaded(
         given = [f"{key}={value}" for key, value in keys.items() if value is not None]
         return load_problem(problem, [*(overrides or []), *given], engine)
     finally:
-        if not gc.get_freeze_count():
-            gc.freeze()
+        _keep_imports()
         gc.enable()
 
 

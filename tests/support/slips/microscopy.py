@@ -163,9 +163,6 @@ BAD = [
     ("cell.csv --control a", "The control group 'a' was given without groups; a table was expected"),
     ("cell.csv --levels control", "There are no groups to compare; a table was expected"),
     ("cell.csv --levels mine", "--levels mine was given. Known names: control"),
-]  # fmt: skip
-# Of these the nuclei are read, and the table of cells says what is wrong.
-IN_ITS_ROW = [
     ("cell.csv --windows 4", "time stamps are missing: frames are not known. Set --columns frame=NAME"),
     ("frames.csv --windows 2", "the time between frames is not given."),
-]
+]  # fmt: skip
