@@ -91,6 +91,21 @@ def test_mixture_over_strengths_keeps_mean_and_width(kind):
     assert weights @ (logs - log(best)) ** 2 == pytest.approx(4.0, rel=0.15)
 
 
+@pytest.mark.parametrize(("near", "found", "most"), [(True, 0.0, 5), (False, -6.0, 12)])
+def test_strengths_near_the_present_one_take_few_looks(near, found, most):
+    """They leave the greater evidence across a valley to a search that looks far away."""
+    seen = []
+
+    def evidence(choices):
+        seen.append(log(choices["k"]))
+        return float(np.logaddexp(-4 * seen[-1] ** 2, 40 - 4 * (seen[-1] + 6) ** 2))
+
+    start = {"k": Choice(Shape(2), float(np.exp(0.03)))}
+    best = toy(evidence, k="h2").improved(start, shapes=False, near=near)["k"]
+    assert log(best) == pytest.approx(found, abs=0.1)
+    assert len(seen) <= most
+
+
 def test_mixture_weighs_shapes_by_their_evidence():
     """Two shapes three apart in log-evidence; strengths count alike in both."""
     present, other = Shape(2, 1.0), Shape(3, 1.0)

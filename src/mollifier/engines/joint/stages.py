@@ -225,7 +225,8 @@ class Joint(LevenbergMarquardt):
         if self.free and (self.weight >= 1.0 or not self.allowed) and system.finite:
             search = self._search(system)
             shapes = self._steady and not (moved and self._shaped)
-            found = search.improved(system.choices, shapes)
+            # The last search of a run is one of shapes, which looks at strengths far away too.
+            found = search.improved(system.choices, shapes, near=self._steady and not shapes)
             self._shaped |= shapes
             change = max(system.choices[n].distance(found[n]) for n in self.free)
             self._changed, self._steady = max(self._changed, change), change < self.tuning.steady_for_shapes

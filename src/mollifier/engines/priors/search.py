@@ -17,6 +17,9 @@ _WORST = 1e30  #: In place of minus the logarithm of an evidence of zero, of whi
 
 _MOST_PARABOLAS = 20  #: Most places that `minimise` looks at beside its grid.
 
+# Span of a parabola, of logarithms, below which its vertex is near the least.
+_NARROW = 1.0
+
 
 @dataclass(frozen=True, eq=False)
 class PriorSearch:
@@ -35,17 +38,20 @@ class PriorSearch:
             choices[name] = Choice(shape, float(np.exp(weak)))
         return self.improved(choices, anew=True)
 
-    def improved(self, choices: Choices, shapes: bool = True, anew: bool = False) -> dict[str, Choice]:
+    def improved(
+        self, choices: Choices, shapes: bool = True, anew: bool = False, near: bool = False
+    ) -> dict[str, Choice]:
         """Priors of greater evidence near those given, field by field.
 
         With ``shapes`` these are sought too, not strengths only; with ``anew`` the first round looks at
-        strengths and shapes far from the present ones too.
+        strengths and shapes far from the present ones too. With ``near`` strengths are sought from beside the
+        present ones, by half as many looks: not of greater evidence across a valley.
         """
         choices = dict(choices)
         for i in range(self.tuning.rounds if len(self.free) > 1 else 1):
             for name in self.free:
                 start = self._first(name, choices) if anew and not i else choices[name]
-                choices[name] = self._climbed(name, {**choices, name: start}, shapes)
+                choices[name] = self._climbed(name, {**choices, name: start}, shapes, near)
         return choices
 
     def mixture(self, choices: Choices) -> list[tuple[float, dict[str, Choice]]]:
@@ -87,10 +93,10 @@ class PriorSearch:
         _, shape, log = max(found, key=lambda look: look[0])
         return Choice(shape, float(np.exp(log)))
 
-    def _climbed(self, name: str, choices: Choices, shapes: bool) -> Choice:
+    def _climbed(self, name: str, choices: Choices, shapes: bool, near: bool) -> Choice:
         """From a field's choice uphill, shape by shape."""
         prior, tuning = self.problem.priors[name], self.tuning
-        best, value = self._strongest(name, choices, choices[name], tuning.precise)
+        best, value = self._strongest(name, choices, choices[name], tuning.precise, near)
         tried = {best.shape}
         while shapes:
             others = [s for s in prior.shapes.neighbours(best.shape) if s not in tried]
@@ -103,7 +109,7 @@ class PriorSearch:
         return best
 
     def _strongest(
-        self, name: str, choices: Choices, start: Choice, tolerance: float
+        self, name: str, choices: Choices, start: Choice, tolerance: float, near: bool = False
     ) -> tuple[Choice, float]:
         """The best strength of a shape near a start, and its log-evidence."""
         tuning = self.tuning
@@ -114,7 +120,8 @@ class PriorSearch:
             return start, profile(present)
         at = float(np.clip(present, low, high))
         ends = max(at - tuning.change, low), min(at + tuning.change, high)
-        best, value = minimise(lambda x: -profile(x), *ends, tuning.looks, tolerance, at)
+        looks = tuning.near_looks if near else tuning.looks
+        best, value = minimise(lambda x: -profile(x), *ends, looks, tolerance, at)
         return Choice(start.shape, float(np.exp(best))), -value
 
     def _about(self, name: str, choices: Choices) -> Iterator[tuple[Choice, float]]:
@@ -188,8 +195,8 @@ def minimise(
         at(x)
         before, moved = moved, abs(x - best)
         best = min(known, key=at)
-        # The first parabola spans the grid, and may be off by more than it moves.
-        if max(moved, before) < tolerance:
+        # A parabola over a wide span may be off by more than it moves.
+        if moved < tolerance and (before < tolerance or around[-1] - around[0] < _NARROW):
             break
     return best, known[best]
 

@@ -39,6 +39,8 @@ class PriorTuning:
     #: Strengths of a shape, evenly spaced, of which those downhill are tried before the best is refined.
     looks: int = 5
 
+    near_looks: int = 29  #: The same where the best strength is near the present one.
+
     precise: float = 0.05  #: How near the best strength of the chosen shape is found.
 
     roughly: float = 0.5  #: The same for a shape that is only tried.
