@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,10 @@ class Samples:
         """Some of the samples, over some of their coordinates, or all."""
         names = self.coordinates if names is None else tuple(names)
         return Samples(names, self.over(names)[rows], self.values[rows], self.sd[rows])
+
+    def floored(self, least: float) -> Samples:
+        """These, with standard errors of at least ``least``."""
+        return replace(self, sd=np.maximum(self.sd, least))
 
 
 def samples(

@@ -56,6 +56,16 @@ def test_field_whose_term_alone_has_noise():
     assert errors(solve(problem, "weak"), k)[0] < 0.1
 
 
+def test_field_of_exact_data():
+    """Smoothing moves exact data by more than rounding, which is no misfit."""
+    x = np.linspace(0, 1, 60)
+    data = xr.Dataset({"u": ("x", np.exp(-x) + x, {"standard_error": 0.0})}, {"x": x})
+    solution = solve(InverseProblem("u_x = k", data, {"k": FieldUnknown()}), "weak")
+    assert solution.status.ok, solution.status
+    assert np.abs(solution.dataset["k"] - (1 - np.exp(-x))).max() < 0.02
+    assert 0 < solution.misfit["u"]["fitted"] < 1
+
+
 @pytest.mark.slow
 def test_plane_without_noise():
     problem, k = plate(0.0)

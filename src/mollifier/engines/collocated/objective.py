@@ -13,7 +13,7 @@ Matern priors of maximum evidence (`mollifier.engines.network.smoothness`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -99,7 +99,7 @@ class Objective(nn.Module):
                 level, spread = float(samples.values.mean()), float(samples.values.std())
                 spread = spread if spread > 1e-12 * abs(level) else abs(level) or 1.0
                 # The floor is relative to the standard deviation: an offset is no measure of precision.
-                samples = floored(samples, floor * spread)
+                samples = samples.floored(floor * spread)
                 sd = self._hold(b, name, samples)
                 if self.likelihood != "normal":
                     self.register_buffer(f"weight_{name}", torch.ones(len(sd), dtype=torch.float64))
@@ -286,11 +286,6 @@ class Objective(nn.Module):
             if not torch.isfinite(self().total):
                 return "the sum of squares"
         return "the gradient"
-
-
-def floored(samples: Samples, floor: float) -> Samples:
-    """Samples with standard errors of at least ``floor``."""
-    return replace(samples, sd=np.maximum(samples.sd, floor))
 
 
 def _no_samples(coordinates: tuple[str, ...]) -> Samples:

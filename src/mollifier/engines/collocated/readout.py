@@ -12,7 +12,7 @@ from scipy.ndimage import binary_dilation
 
 from mollifier.data.observations import Observations
 from mollifier.engines.collocated.law_block import LawBlock
-from mollifier.engines.collocated.objective import Objective, floored
+from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.ratio import ratio_read_out
 from mollifier.engines.fit_table import FitPart, fit_table
 from mollifier.engines.identifiability.structure import gauge_text
@@ -107,7 +107,7 @@ def read_fit(objective: Objective, held: Observations | None) -> xr.Dataset:
         _, observed, _ = model()
     parts = [(t, t.samples, False) for t in objective.targets]
     if held is not None:
-        parts += [(t, floored(held.samples(t.name), t.floor), True) for t in objective.targets]
+        parts += [(t, held.samples(t.name).floored(t.floor), True) for t in objective.targets]
     parts.sort(key=lambda part: problem.fields.index(part[0].name))
     found = []
     for target, s, held_out in parts:

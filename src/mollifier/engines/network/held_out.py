@@ -9,7 +9,7 @@ import numpy as np
 
 from mollifier.data.observations import Observations
 from mollifier.engines.collocated.linearise import Linearisation
-from mollifier.engines.collocated.objective import Objective, Target, floored
+from mollifier.engines.collocated.objective import Objective, Target
 from mollifier.mollify.arrays import Array, Index
 
 
@@ -27,7 +27,7 @@ class HeldOut:
             return None
         targets = []
         for t in objective.targets:
-            s = floored(held.samples(t.name), t.floor)
+            s = held.samples(t.name).floored(t.floor)
             place = objective.model.places[t.block].index(s.points)
             targets.append((t, place, s.values, s.sd))
         return cls(targets) if sum(len(t[2]) for t in targets) >= fewest else None

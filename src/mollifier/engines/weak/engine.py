@@ -49,7 +49,8 @@ def solve_weak(request: Request) -> Solution:
         problem = without_outliers(problem, form_of(problem, settings.tuning))
     follow = None if request.progress is None else Pace(request.progress)
     selection, fit = _Run(problem, settings, follow).solved()
-    return weak_solution(problem, request.seed, selection, fit)
+    floor = settings.training.noise_floor if problem.unknown_fields else 0.0
+    return weak_solution(problem, request.seed, selection, fit, floor)
 
 
 class _Run:

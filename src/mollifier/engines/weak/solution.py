@@ -27,8 +27,10 @@ from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 
 
-def weak_solution(problem: InverseProblem, seed: int, selection: RadiusSelection, fit: Fit) -> Solution:
-    """The solution of a problem by the final fit."""
+def weak_solution(
+    problem: InverseProblem, seed: int, selection: RadiusSelection, fit: Fit, floor: float
+) -> Solution:
+    """The solution of a problem by the final fit, with the least relative noise that the data were given."""
     sums = selection.estimator.sums
     data = sums.data
     estimates = {}
@@ -49,7 +51,7 @@ def weak_solution(problem: InverseProblem, seed: int, selection: RadiusSelection
         verdict(problem, fit, selection, dataset),
         estimates,
         dataset,
-        _fit_table(problem, data.grid_at(at), states, data.tuning.most_samples, seed),
+        _fit_table(problem, data.grid_at(at), states, floor, data.tuning.most_samples, seed),
         _history(selection, fit),
         _provenance(selection, fit),
     )
@@ -101,12 +103,13 @@ def _interpolated(values: Array, fit: Fit, grid: Grid) -> Array:
 
 
 def _fit_table(
-    problem: InverseProblem, grid: Grid, states: Mapping[str, Array], most: int, seed: int
+    problem: InverseProblem, grid: Grid, states: Mapping[str, Array], floor: float, most: int, seed: int
 ) -> xr.Dataset:
     """Samples of all fields beside the smoothed states at their nodes."""
     parts = []
     for f in problem.fields:
         s = problem.data.samples(f, most, seed)
+        s = s.floored(floor * float(s.values.std()))
         place = []
         for axis in grid:
             between = (axis.points[1:] + axis.points[:-1]) / 2  # printed coordinates are rounded
