@@ -297,27 +297,14 @@ def group_table(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare_groups(cells: pd.DataFrame, control: str | None = None) -> pd.DataFrame:
-    """Every group against the control, quantity by quantity.
+    """Every group against the control (see `control_of`), quantity by quantity.
 
-    Parameters
-    ----------
-    cells
-        One row for each cell, with ``group`` and any of ``QUANTITIES``; NaN are left out. ``replicate`` or
-        ``field`` make cells of one replicate or field more alike: see `unit_of`.
-    control
-        See `control_of`.
+    ``cells`` has one row for each cell, with ``group`` and any of ``QUANTITIES``; NaN are left out.
+    ``replicate`` or ``field`` make cells of one replicate or field more alike: see `unit_of`.
 
-    Returns
-    -------
-    DataFrame
-        As `mollifier.chromatin.comparison.effects`, with ``group``, ``control``, ``quantity``, ``unit``, and
-        ``p_holm``, which is ``p`` adjusted for the number of rows. Intervals hold for one comparison each;
-        among many, some miss by chance.
-
-    Raises
-    ------
-    ConfigurationError
-        If there is no such control.
+    The columns are those of `effects`, with ``group``, ``control``, ``quantity``, ``unit``, and ``p_holm``,
+    which is ``p`` adjusted for the number of rows. Intervals hold for one comparison each; among many, some
+    miss by chance. Raises `ConfigurationError` if there is no such control.
     """
     present = [str(g) for g in cells["group"] if g]
     base, unit = control_of(present, control), unit_of(cells)

@@ -104,39 +104,25 @@ def infer_rate(
 ) -> RateMap:
     """lam over a nucleus, from one image, a pair of frames, or a time-lapse.
 
-    Parameters
-    ----------
-    fields
-        ``phi_d`` over x, y (nm, square pixels) and, unless the image is a still one, t (s); ``phi_n`` over
-        some of these; ``phi_d_sd``, the standard error of each value, estimated from the differences of
-        neighbours where it is missing; ``mask`` (x, y), by default the pixels where phi_d is finite. Pixels
-        that are NaN in any frame are left out. The attribute ``noise_area`` (nm^2), where there is one, is
-        that of `mollifier.chromatin.density`: by default errors of pixels are independent. ``phi_d_drift``
-        and ``phi_n_drift``, ``phi_d_shaken`` and ``phi_n_shaken`` are as in
-        `mollifier.chromatin.movies.Settled.errors`.
-    model
-        In nm and s. Its parameters are assumed, and lam depends on them: intervals take them as exact, and
-        `mollifier.chromatin.sensitivity.sensitivity` gives the error by what is assumed.
-    over
-        ("x", "y"), or ("x", "y", "t") for a rate that varies in time.
-    prior
-        Of the rate, as in `mollifier.FieldUnknown`.
-    quick
-        Fewer test functions of longer wavelength.
-    treatment
-        Time in s after which the rate changes everywhere by one factor, with a delay and a spread that are
-        estimated (`RateMap.step`); the rate does not vary in time otherwise.
+    ``fields`` hold ``phi_d`` over x, y (nm, square pixels) and, unless the image is a still one, t (s);
+    ``phi_n`` over some of these; ``phi_d_sd``, the standard error of each value, estimated from the
+    differences of neighbours where it is missing; ``mask`` (x, y), by default the pixels where phi_d is
+    finite. Pixels that are NaN in any frame are left out. The attribute ``noise_area`` (nm^2), where there is
+    one, is that of `mollifier.chromatin.density`: by default errors of pixels are independent.
+    ``phi_d_drift``, ``phi_n_drift``, ``phi_d_shaken`` and ``phi_n_shaken`` are as in
+    `mollifier.chromatin.movies.Settled.errors`.
 
-    Raises
-    ------
-    DataError
-        If a variable or coordinate is missing, pixels are not square, or the nucleus is too narrow.
-    ConfigurationError
-        If the rate varies over t and there is one image only, or there are too few frames before or after
-        the treatment, or a rate that varies over t is given with one.
+    The model is in nm and s. Its parameters are assumed, and lam depends on them: intervals take them as
+    exact, and `mollifier.chromatin.sensitivity.sensitivity` gives the error by what is assumed. The rate
+    varies ``over`` ("x", "y"), or ("x", "y", "t"), with a ``prior`` as in `mollifier.FieldUnknown`. After the
+    time of a ``treatment`` in s it changes everywhere by one factor, with a delay and a spread that are
+    estimated (`RateMap.step`), and does not vary in time otherwise. A ``quick`` map has fewer test functions,
+    of longer wavelength.
 
-    Examples
-    --------
+    Raises `DataError` if a variable or coordinate is missing, pixels are not square, or the nucleus is too
+    narrow; `ConfigurationError` if the rate varies over t and there is one image only or a treatment, or
+    there are too few frames before or after the treatment.
+
     >>> from mollifier.chromatin.simulate import with_noise
     >>> from mollifier.chromatin.simulate import nucleus
     >>> from mollifier.chromatin.simulate import simulate

@@ -113,38 +113,19 @@ def simulate(
 ) -> xr.Dataset:
     """Solve the equation on a nucleus, and return the frames.
 
-    Parameters
-    ----------
-    model, mask
-        In nm and s, on square pixels (x, y); other units serve if all agree.
-    rate
-        lam over (x, y) or (x, y, t) on the mask's pixels, or a number; interpolated linearly between its
-        times, constant before and after them.
-    times
-        Increasing times of the frames, in s.
-    nucleoplasm
-        phi_n over (x, y), or a number.
-    before
-        Time in s for which the pattern forms before the first frame, at the rate of the first frame.
-    step
-        Largest time step in s; 0.005/Gamma_ac by default.
-    start, rng
-        Initial phi_d over (x, y); by default the uniform balance of lam with smooth random noise of this seed
-        or generator.
+    Model and mask are in nm and s, on square pixels (x, y); other units serve if all agree. ``rate`` is lam
+    over (x, y) or (x, y, t) on the mask's pixels, or a number; it is interpolated linearly between its times,
+    constant before and after them. ``times`` of the frames increase, in s. ``nucleoplasm`` is phi_n over
+    (x, y), or a number.
 
-    Returns
-    -------
-    Dataset
-        ``phi_d`` (x, y, t), ``phi_n`` (x, y), ``lam`` and ``mask``; NaN outside the mask.
+    ``before`` is the time in s for which the pattern forms before the first frame, at the rate of the first
+    frame, from ``start``, phi_d over (x, y): by default the uniform balance of lam with smooth random noise
+    of this seed or generator. The largest time step is ``step`` s, 0.005/Gamma_ac by default.
 
-    Raises
-    ------
-    ConfigurationError, DataError
-        If the times do not increase or a size is out of range; if the mask is empty, its pixels are not
-        square or arrays do not share them.
+    The dataset holds ``phi_d`` (x, y, t), ``phi_n`` (x, y), ``lam`` and ``mask``; NaN outside the mask.
+    Raises `ConfigurationError` if the times do not increase or a size is out of range, `DataError` if the
+    mask is empty, its pixels are not square or arrays do not share them.
 
-    Examples
-    --------
     >>> from mollifier.chromatin.simulate import nucleus
     >>> model = ChromatinModel()
     >>> movie = simulate(model, nucleus(1000.0, 32), 0.6, [0.0, 50.0], before=100.0)

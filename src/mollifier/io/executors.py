@@ -70,30 +70,16 @@ def run_tasks(
 
     Closing the iterator, as an exception in the loop over it does, cancels the tasks that have not begun.
 
-    Parameters
-    ----------
-    function
-        Importable, and it and its tasks picklable, where they run in other processes.
-    tasks
-        Read no further ahead than the processes need; all at once for a given executor.
-    executor
-        Where they run; it stays open. By default in new processes. One of submitit serves too; its jobs are
-        asked once a second whether they are done.
-    workers
-        How many new processes; with 1 the tasks run in this process, in order.
-    threads, interruptible
-        As of `process_pool`.
-    lost
-        The result of a task whose new process died, for want of memory for example. The tasks that ran beside
-        it are run again one by one, so that only the one to blame is lost.
+    The function is importable, and it and its tasks picklable, where they run in other processes: by default
+    in ``workers`` new ones, with 1 in this process, in order. ``threads`` and ``interruptible`` are as of
+    `process_pool`. Tasks are read no further ahead than the processes need.
 
-    Raises
-    ------
-    MollifierError
-        If a given executor breaks.
+    A given executor takes all tasks at once and stays open; one of submitit serves too, whose jobs are asked
+    once a second whether they are done. Raises `MollifierError` if it breaks.
 
-    Examples
-    --------
+    ``lost`` gives the result of a task whose new process died, for want of memory for example. The tasks that
+    ran beside it are run again one by one, so that only the one to blame is lost.
+
     >>> from concurrent.futures import ThreadPoolExecutor
     >>> with ThreadPoolExecutor(2) as threads:
     ...     sorted(run_tasks(abs, [-3, 4, -5], threads, lost=abs))
@@ -187,20 +173,12 @@ def executor_at(
 ) -> Iterator[Any]:
     """The executor that an address names, closed at the end; None without one.
 
-    Parameters
-    ----------
-    address
-        ``dask://HOST:PORT`` of a dask scheduler, or ``slurm:`` with parameters of submitit, as
-        ``slurm:slurm_partition=short,timeout_min=60``.
-    folder
-        Where submitit keeps its jobs; the nodes must see it.
-    say
-        Called with a line on what is waited for.
+    The address is ``dask://HOST:PORT`` of a dask scheduler, or ``slurm:`` with parameters of submitit, as
+    ``slurm:slurm_partition=short,timeout_min=60``. Submitit keeps its jobs in the folder, which the nodes
+    must see. ``say`` is called with a line on what is waited for.
 
-    Raises
-    ------
-    ConfigurationError
-        If the address is neither, its package is absent, or no scheduler answers there.
+    Raises `ConfigurationError` if the address is neither, its package is absent, or no scheduler answers
+    there.
     """
     if address is None:
         yield None

@@ -30,28 +30,11 @@ def save_figures(
     """Write the figures of a solution: ``fit``, ``unknown_<name>``, ``residual`` and ``history``, as PNG.
 
     The weak engine takes no steps: it has ``sensitivity``, its estimates by radius, in place of ``history``.
-    What the solution does not hold gives no figure.
+    What the solution does not hold gives no figure. The truth holds true unknown fields and scalars, on any
+    grid; it is interpolated to the solution's. The files written are returned.
 
-    Parameters
-    ----------
-    solution
-        What to show.
-    folder
-        Where; made if need be.
-    truth
-        True unknown fields and scalars, on any grid; interpolated to the solution's.
-
-    Returns
-    -------
-    list of Path
-        The files written.
-
-    Raises
-    ------
-    OutputError
-        If the folder cannot be written to.
-    MollifierError
-        If a true field has coordinates that the estimate has not.
+    Raises `OutputError` if the folder cannot be written to, `MollifierError` if a true field has coordinates
+    that the estimate has not.
     """
     figures = _figures(solution, truth)
     return style.save_all({f"{name}.png": make for name, make in figures.items()}, folder)
