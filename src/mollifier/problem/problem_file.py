@@ -76,23 +76,11 @@ class ProblemFile:
         return read(loaded or self._file(entry), rng=entry.seed, **options)
 
     def observations(self) -> Observations:
-        """Read the data.
-
-        Raises
-        ------
-        DataError
-            As `mollifier.data.read.read`.
-        """
+        """Read the data; `DataError` as `mollifier.data.read.read`."""
         return self._read(self.entries.data, self.loaded)
 
     def problem(self) -> InverseProblem:
-        """Read the data and state the problem.
-
-        Raises
-        ------
-        DataError, EquationError, ConfigurationError
-            As `mollifier.data.read.read` and `mollifier.InverseProblem`.
-        """
+        """Read the data and state the problem; errors as of both."""
         e = self.entries
         unknowns: dict[str, Any] = dict(self.unknowns)
         for name, entry in self.measurements.items():
@@ -128,12 +116,8 @@ class ProblemFile:
     def values_of(self, name: str) -> list[Any]:
         """The values that a column or dimension of the data takes, sorted; those listed in ``select`` if any.
 
-        Raises
-        ------
-        DataError
-            If the data cannot be read.
-        ConfigurationError
-            If there is no such column or dimension.
+        Raises `DataError` if the data cannot be read, `ConfigurationError` if there is no such column or
+        dimension.
         """
         data = self.entries.data
         listed = data.select.get(name)
