@@ -32,7 +32,7 @@ exclude_patterns = ["_extensions"]
 # Pages with code cells run at build; a cell that fails, or takes too long, fails the build.
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(HERE.parent / "out" / "docs-cache")
-nb_execution_timeout = 300  # joint takes 100 s for a film with dead pixels, twice that beside other work
+nb_execution_timeout = 300  # the longest cell takes a minute, a few times that beside other work
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
