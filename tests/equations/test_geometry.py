@@ -115,7 +115,7 @@ def test_a_rate_is_found_on_a_disc_with_its_axis():
     import xarray as xr
     from scipy.special import j0, jn_zeros
 
-    r, t = np.linspace(0, 1, 31), np.linspace(0, 1, 41)
+    r, t = np.linspace(0, 1, 21), np.linspace(0, 1, 25)
     a, b = jn_zeros(0, 2)
     u = j0(a * r)[:, None] * np.exp(-0.2 * a**2 * t) + 0.5 * j0(b * r)[:, None] * np.exp(-0.2 * b**2 * t)
     u = u + 0.005 * np.random.default_rng(0).normal(size=u.shape)

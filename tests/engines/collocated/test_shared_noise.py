@@ -138,7 +138,7 @@ def test_repeats_draw_declared_noise():
     at = dict(zip(map(tuple, places), state, strict=True))
     samples = asked.data.samples("u")
     state = np.array([at[tuple(p)] for p in samples.points])
-    draws = np.array([simulated(asked, solution, 0, k).data.samples("u").values - state for k in range(200)])
+    draws = np.array([simulated(asked, solution, 0, k).data.samples("u").values - state for k in range(50)])
     expected = (LEVEL * state) ** 2 + samples.sd**2
     assert np.mean(draws**2 / expected) == pytest.approx(1.0, rel=0.1)
 

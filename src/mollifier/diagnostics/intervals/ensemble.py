@@ -89,7 +89,7 @@ def ensemble(
     >>> u = np.exp(-0.5 * t) * np.sin(3 * x)
     >>> obs = mf.Observations(values={"u": u}, points={"x": x, "t": t}, noise={"u": 0.01})
     >>> problem = mf.InverseProblem("u_t = D*u_xx", data=obs, unknowns={"D": mf.ScalarUnknown(lower=0.0)})
-    >>> small = {"network": {"width": 6, "depth": 2}, "training": {"tolerance": 0.02, "warmup_steps": 200}}
+    >>> small = {"network": {"width": 6, "depth": 2}, "training": {"tolerance": 0.1, "warmup_steps": 100}}
     >>> found = ensemble(problem, 3, settings={**small, "collocation": {"max_nodes": 100}})
     >>> abs(found.estimates["D"].value - 0.5 / 9) < 4 * found.estimates["D"].sd
     True
