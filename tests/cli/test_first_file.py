@@ -69,6 +69,46 @@ def test_init_of_complex_parts_writes_one_complex_equation(tmp_path: Path):
     assert load_problem(tmp_path / "wave.yaml").problem().fields == ("psi_re", "psi_im")
 
 
+def init(path: Path) -> tuple[str, str]:
+    """What the command prints of a file, and the problem file that it writes."""
+    result = CliRunner().invoke(app, ["init", str(path)])
+    assert result.exit_code == 0, result.output
+    return result.output, path.with_suffix(".yaml").read_text()
+
+
+def test_init_renames_what_no_equation_can_hold(tmp_path: Path):
+    """A header with spaces becomes a name, and the equation with it can be stated."""
+    rows = [f"{t},{np.exp(-t):.4f},{t}" for t in np.linspace(0, 1, 20)]
+    (tmp_path / "data.csv").write_text("\n".join(["t / h,OD 600 nm,2nd dye (µM)", *rows]))
+    _, text = init(tmp_path / "data.csv")
+    assert "rename: {OD 600 nm: OD_600_nm, 2nd dye: _2nd_dye}" in text
+    problem = load_problem(tmp_path / "data.yaml").problem()
+    assert problem.data.units == {"t": "h", "_2nd_dye": "µM"}
+    assert str(problem.system.equations[0].text) == "OD_600_nm_t = -D*OD_600_nm"
+
+
+@pytest.mark.parametrize(("names", "over"), [(["A1", "A2", "H12"], "well"), (["0", "0.5", "2"], "x")])
+def test_init_reads_a_wide_table(tmp_path: Path, names: list[str], over: str):
+    """Columns of wells are experiments, and columns under positions are one field."""
+    rows = [",".join(f"{v:.4f}" for v in (t, *np.exp(-t * np.arange(1, 4)))) for t in np.linspace(0, 1, 20)]
+    (tmp_path / "plate.csv").write_text("\n".join([",".join(["time [h]", *names]), *rows]))
+    _, text = init(tmp_path / "plate.csv")
+    assert f"wide: {{u: {over}}}" in text
+    assert ("# well numbers experiments" in text) == (over == "well")
+    problem = load_problem(tmp_path / "plate.yaml").problem()
+    assert problem.data.coordinates == (over, "time")
+    assert problem.data.grid().shape == (3, 20)
+
+
+def test_init_names_fill_values(tmp_path: Path):
+    """-999 is seen before the first check."""
+    rows = [f"{t},{-999 if i in (3, 9) else np.exp(-t)}" for i, t in enumerate(np.linspace(0, 1, 30))]
+    (tmp_path / "data.csv").write_text("\n".join(["t,u", *rows]))
+    output, text = init(tmp_path / "data.csv")
+    assert "! 2 values of u (6.7 %) are -999" in output
+    assert "mask_outliers: true" in text
+
+
 @pytest.mark.parametrize("folder", [".", "..", "/"])
 def test_init_refuses_a_folder(folder: str):
     """A folder has no name from which that of the problem file could be made."""

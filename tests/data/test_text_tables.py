@@ -39,6 +39,13 @@ DIALECTS = {
     "quoted header": '"t","u"\n' + rows(),
     "footer": "t,u\n" + rows() + "\n\nSizeX : 256\nOperator : A, B, C\n",
     "footer after NUL": "t,u\n# " + 600 * "-" + "\n" + rows() + "\0\nSizeX : 256\n",
+    "text above": "Reader 7, by A\nDate:,31.05.2026\nGain,100\n\nt,u\n"
+    + rows()
+    + "\nEnd:,31.05.2026 18:00\n",
+    "text above, padded": "Reader 7,\nGain,100\nt,u\n" + rows(),
+    "text above, tabs": "HOBO logger\nPlot Title: site 3\nt\tu\n" + rows("\t"),
+    "text above and units": "Reader 7\nDate:,31.05.2026\n\nt,u\ns,K\n" + rows(),
+    "long text above": "".join(f"Line {i}: a, b, c\n" for i in range(60)) + "t,u\n" + rows(),
     "separator stated": "sep=;\nt;u\n" + rows(";"),
     "tab stated": "sep=\t\nt\tu\n" + rows("\t"),
     "separator stated, quoted": '"sep=|"\nt|u\n' + rows("|"),
@@ -145,6 +152,16 @@ def test_text_table_all_rows_longer_than_the_header(tmp_path: Path):
         ("t,u,w\n" + "".join(f"{k},{'<0.1' if k % 2 else k},{k}\n" for k in range(20)), "line 3: '<0.1'"),
         ("t,u,w\n" + "".join(f"{k},{'ND' if k % 5 < 2 else k},{k}\n" for k in range(50)), "line 2: 'ND'"),
         ("well,u\nA1,<0.1\nA2,0.5\nA3,0.6\n", "line 2: '<0.1'"),
+        ("t,u\n" + "1,2\n" * 3 + "t,u,w\n" + "1,2,3\n" * 9, "has 3 cells in line 5 and 2 columns"),
+        ("who,u\n" + "A1,2\n" * 3 + "t,u,w\n" + "1,2,3\n" * 9, "has 3 cells in line 5 and 2 columns"),
+        (
+            "time,u\n" + "".join(f"2026-05-31 1{k}:00 CEST,{k}\n" for k in range(9)),
+            "line 2: '2026-05-31 10:00 CEST'",
+        ),
+        (
+            "well,u\n" + "".join(f"{k}h 0min,{k}\n" for k in range(9)),
+            "names of experiments have several rows",
+        ),
         ("t,,u\n0,3,1\n1,5,2\n", "no name for column 2"),
         ("t,u\n# " + 600 * "-" + "\n0,1\n\0\0\n2,3\n", "in line 4"),
         ("# by A\nt,u\n\n0,1\n1,1.234,5\n", "has 3 cells in line 5 and 2 columns"),
@@ -180,3 +197,52 @@ def test_text_table_repeated_names_are_refused(tmp_path: Path):
         read(path)
     path.write_text("t,u [K],u [C]\n" + "\n".join(f"{k},{k},{2 * k}" for k in range(9)))
     assert read(path).units == {"u [K]": "K", "u [C]": "C"}
+
+
+@pytest.mark.parametrize("word", ["-", "---", "#DIV/0!", "NA", "missing", "."])
+def test_text_table_words_for_a_missing_value(tmp_path: Path, word: str):
+    path = tmp_path / "a.csv"
+    path.write_text("t,u\n" + "\n".join(f"{k},{word if k == 4 else k}" for k in range(9)))
+    assert np.flatnonzero(np.isnan(read(path).dataset["u"].values)).tolist() == [4]
+
+
+def test_text_table_says_which_lines_are_above(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    path = tmp_path / "a.csv"
+    path.write_text("Reader 7\n\nGain,100\nt,u\n" + rows())
+    read(path)
+    assert "2 lines of text above the header, line 4, are left out" in caplog.text
+
+
+def test_wide_table_of_wells_and_of_positions(tmp_path: Path):
+    """Columns become one variable along a coordinate of their headers, with the unit that they share."""
+    path = tmp_path / "a.csv"
+    path.write_text("time [h],A1 [V],A2 [V],note\n" + "\n".join(f"{k},{k},{2 * k},x" for k in range(9)))
+    obs = read(path, wide={"u": "well"}, noise="2 %")
+    assert obs.coordinates == ("well", "time")
+    assert obs.units == {"time": "h", "u": "V"}
+    assert obs.dataset["well"].attrs["experiments"] == "A1, A2"
+    np.testing.assert_array_equal(obs.dataset["u"].values, [np.arange(9), 2 * np.arange(9)])
+    assert obs.noise_source("u") == "given"
+    one = read(path, wide={"u": "well"}, select={"well": "A2"})
+    np.testing.assert_array_equal(one.dataset["u"].values, 2 * np.arange(9))
+    path.write_text("t,0.5 [m],2 [m]\n" + "\n".join(f"{k},{k},{2 * k}" for k in range(9)))
+    obs = read(path, wide={"u": "x"})
+    assert obs.coordinates == ("x", "t")
+    assert obs.dataset["x"].values.tolist() == [0.5, 2.0]
+    assert obs.units == {"x": "m"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"wide": {"A1": "well"}}, "needs new names; the table has a column 'A1'"),
+        ({"wide": {"u": "well", "v": "well"}}, "one name was expected"),
+        ({"wide": {"u": "well"}, "coordinates": ["well", "t", "A1"]}, "needs two columns of numbers"),
+        ({"coordinates": ["well", "t"]}, r"If each column is of one well, say wide=\{'u': 'well'\}"),
+    ],
+)
+def test_wide_table_refused(tmp_path: Path, options: dict, message: str):
+    path = tmp_path / "a.csv"
+    path.write_text("t,A1,A2\n" + "\n".join(f"{k},{k},{2 * k}" for k in range(9)))
+    with pytest.raises(DataError, match=message):
+        read(path, **options)

@@ -49,6 +49,10 @@ _OTHERS = (
     Notation(","), Notation(".", ","), Notation(",", "."), *(Notation(d, g) for g in _SPACES for d in ".,")
 )  # fmt: skip
 _RELATIONS = "<>≤≥~±\u2212"  # Before a number, as in "<0.1" below detection.
+#: Cells, in small letters, that hold nothing.
+MISSING = frozenset(
+    ["", "na", "n/a", "nan", "null", "none", "missing", "-", "--", "---", ".", "?", "#div/0!", "#value!"]
+)
 
 
 def notation_of(cells: Iterable[str]) -> Notation | None:
@@ -80,6 +84,15 @@ def qualified(cell: str) -> bool:
     [True, True, True, False, False]
     """
     return _written(cell.lstrip(_RELATIONS).lstrip().removesuffix("%").rstrip())
+
+
+def is_text(cell: str) -> bool:
+    """Whether a cell holds something that is no number in any notation.
+
+    >>> [is_text(c) for c in ("A7", "<0.1", "NaN", "")]
+    [True, False, False, False]
+    """
+    return not qualified(cell) and cell.lower() not in MISSING
 
 
 def _written(cell: str) -> bool:

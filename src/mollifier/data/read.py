@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -23,6 +24,7 @@ from mollifier.data.observations import Observations
 from mollifier.data.readers.engines import engine_reader
 from mollifier.data.readers.registry import READERS, Reader, reader_of, suffix_of, suffixes
 from mollifier.data.values import names_in_parts, real_array
+from mollifier.data.wide import stacked
 from mollifier.errors import DataError, check_known
 from mollifier.io.arguments import typed
 from mollifier.io.draws import Rng
@@ -84,6 +86,7 @@ def read(
     periodic: Mapping[str, Any] | None = None,
     rename: Mapping[str, str] | None = None,
     dims: Mapping[str, Sequence[str]] | None = None,
+    wide: Mapping[str, str] | None = None,
     mask: str | None = None,
     window: Mapping[str, tuple[float | None, float | None]] | None = None,
     trusted: Mapping[str, Any] | None = None,
@@ -118,6 +121,9 @@ def read(
         Name in the file -> name requested.
     dims
         Array -> names of its dimensions, for files of unlabelled arrays.
+    wide
+        Of a table with one column for each well, sensor or depth: ``{"u": "well"}`` makes them values of u
+        along a coordinate ``well`` of their headers. ``select={"well": [...]}`` keeps some.
     mask
         A variable that is zero (or false, or missing) where values are to be left out.
     window
@@ -166,6 +172,8 @@ def read(
     requested, dims, units = (names_in_parts(n, parts) for n in (requested, dims, units))
     roles = Roles(requested, axes, repeats, [*errors, *([mask] if mask else [])])
     content, found = _named(content, names, roles, dims)
+    if wide is not None:
+        content, found, roles = _stacked(content, found, wide, roles)
     content, roles = _chosen(content, roles, select or {}, gridded)
     content = _stepped(content, steps)
     if mask is not None:
@@ -192,7 +200,8 @@ def read(
 
 
 def _noise_of(noise: Noise | str, requested: list[str] | None) -> Noise:
-    """The noise, where it is the name of the one variable's standard errors."""
+    """The noise with percentages as fractions; a name is that of the one variable's standard errors."""
+    noise = _fraction(noise)
     if not isinstance(noise, str):
         return noise
     if requested is None or len(requested) != 1:
@@ -200,6 +209,18 @@ def _noise_of(noise: Noise | str, requested: list[str] | None) -> Noise:
             f"noise='{noise}' names one variable; say whose error it is, as noise={{'u': '{noise}'}}."
         )
     return {requested[0]: noise}
+
+
+def _fraction(noise: Any) -> Any:
+    """A text such as "2 %" as 0.02, in mappings too.
+
+    >>> _fraction({"u": "2%", "v": {"fraction": "0.5 %"}, "w": "error"})
+    {'u': 0.02, 'v': {'fraction': 0.005}, 'w': 'error'}
+    """
+    if isinstance(noise, Mapping):
+        return {k: _fraction(v) for k, v in noise.items()}
+    found = re.fullmatch(r"\s*([\d.]+)\s*%\s*", noise) if isinstance(noise, str) else None
+    return float(found[1]) / 100 if found else noise
 
 
 def _requested(
@@ -236,6 +257,18 @@ def _named(
     else:
         content = selection.rename(content, names)
     return content, found
+
+
+def _stacked(
+    content: Any, units: dict[str, str], wide: Mapping[str, str], roles: Roles
+) -> tuple[pd.DataFrame, dict[str, str], Roles]:
+    """A wide table with one row for each sample, its units, and the roles with its new coordinate."""
+    if not isinstance(content, pd.DataFrame):
+        raise DataError(f"wide={dict(wide)} was given for data that are no table; dims names dimensions.")
+    over = next(iter(wide.values()), "")
+    axes = [c for c in roles.coordinates or tables.axes_of(list(content)) if c != over]
+    rows, units = stacked(content, units, wide, [*axes, *(roles.replicates or ()), *roles.errors])
+    return rows, units, replace(roles, coordinates=roles.coordinates or [over, *axes])
 
 
 def _chosen(
@@ -301,7 +334,8 @@ def _reader(file: Path, format: str | None) -> Reader:
     if reader is None:
         raise DataError(
             f"'{file}' has the suffix '{suffix}'; one of {', '.join(suffixes())} was expected, or a file "
-            "that an engine of xarray opens. Give format='csv' (or another) where the name misleads."
+            "that an engine of xarray opens. Give format='csv' (or another) where the name misleads; export "
+            "a spreadsheet or another table as CSV, and save arrays with numpy.savez."
         )
     return reader
 

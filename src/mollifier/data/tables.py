@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from mollifier.data.notation import qualified
 from mollifier.data.readers.registry import Reader
 from mollifier.data.text_tables import first_text, read_layout, split_header
 from mollifier.data.times import holds_moments, moments
+from mollifier.equations.names import TIME_NAMES
 from mollifier.errors import DataError, check_known, did_you_mean
 from mollifier.mollify.arrays import Index
 
@@ -27,6 +28,11 @@ _NUMBERS, _DIFFER = 0.75, 0.25
 _UNEVEN = 20.0  # One coordinate alone always fills its own product; gaps this uneven are scattered samples.
 # Positions closer than this part of the extent are one node, printed twice with different rounding.
 _SAME = 1e-9
+
+
+_MOMENTS = (
+    "Dates are written as 2025-12-31 14:30, times as h:mm:ss; names of experiments have several rows each."
+)
 
 
 def read_table(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
@@ -75,7 +81,10 @@ def _labels(column: Any) -> NDArray[Any]:
 
 
 def _experiments(column: Any) -> tuple[NDArray[Any], list[str]] | None:
-    """A column of names as numbers from 0 on, and the names in order; None if a cell is a number or date."""
+    """A column of names as numbers from 0 on, and the names in order; None if a cell is a number or date.
+
+    Nor are they names of experiments where each row has another, or where the column is called time.
+    """
     if column.dtype.kind in "fiubcM":
         return None
     text = column.astype(str)
@@ -84,6 +93,8 @@ def _experiments(column: Any) -> tuple[NDArray[Any], list[str]] | None:
     if numbers.notna().any() or dates.notna().any() or holds_moments(column):
         return None
     names, codes = np.unique(text.to_numpy().astype(str), return_inverse=True)
+    if len(names) == len(text) > 1 or str(column.name).lower() in TIME_NAMES:
+        return None
     return codes.astype(float), names.tolist()
 
 
@@ -96,7 +107,7 @@ def columns_of_names(table: pd.DataFrame) -> list[str]:
     """
     full = [str(c) for c in table.columns if c != REPLICATE and bool(np.all(table[c].notna()))]
     names = {c: found[1] for c in full if (found := _experiments(table[c]))}
-    return [c for c, found in names.items() if 1 < len(found) < len(table)]
+    return [c for c, found in names.items() if len(found) > 1]
 
 
 def _numbers(table: pd.DataFrame, name: str, dates: bool = False) -> NDArray[Any]:
@@ -108,7 +119,7 @@ def _numbers(table: pd.DataFrame, name: str, dates: bool = False) -> NDArray[Any
         raise DataError(f"Column '{name}' holds complex numbers; real values were expected.")
     if dates and holds_moments(column):
         return moments(name, column)
-    _refuse_text(name, column)
+    _refuse_text(name, column, _MOMENTS if dates else "")
     numbers: Any = pd.to_numeric(column)
     return numbers.to_numpy(dtype=float)
 
@@ -149,13 +160,15 @@ def tabulate(
     variables, coordinates, errors = roles.variables, roles.coordinates, roles.errors
     replicates = roles.replicates
     columns = [str(c) for c in table.columns]
-    for name in (*(coordinates or ()), *(variables or ()), *(replicates or ()), *errors):
+    axes = tuple(coordinates or ())
+    for name in (*axes, *(variables or ()), *(replicates or ()), *errors):
         if name not in columns:
+            hint = f" If each column is of one {name}, say wide={{'u': '{name}'}}." if name in axes else ""
             raise DataError(
-                f"The table has no column '{name}'.{did_you_mean(name, columns)} Columns: {columns}."
+                f"The table has no column '{name}'.{did_you_mean(name, columns)} Columns: {columns}.{hint}"
             )
     taken = {*(variables or ()), *(replicates or ()), *errors}
-    axes = tuple(coordinates or time_last(c for c in columns if _is_axis(c, columns) and c not in taken))
+    axes = axes or axes_of([c for c in columns if c not in taken])
     if not axes:
         raise DataError(
             f"No column of {columns} is named like a coordinate; name them, as coordinates=['{columns[0]}'] "
@@ -169,6 +182,8 @@ def tabulate(
         for name in other:
             _refuse_damaged(name, table[name])
     if not chosen:
+        for name in other:
+            _refuse_text(name, table[name])
         raise DataError(
             f"The columns {columns} leave no variable beside the coordinates {axes}; name both, as "
             "coordinates=['t'], variables=['x']."
@@ -200,10 +215,14 @@ def tabulate(
     return xr.Dataset(filled, coords), axes, repeats
 
 
-def _is_axis(name: str, columns: list[str]) -> bool:
-    """Whether a column is named like a coordinate; of t and T the capital is a variable, as a temperature."""
-    small = name.lower()
-    return small in COORDINATE_NAMES and (name == small or small not in columns)
+def axes_of(columns: Sequence[str]) -> tuple[str, ...]:
+    """The columns named like a coordinate, time last; of t and T the capital is a variable, as a temperature.
+
+    >>> axes_of(["t", "T", "X", "u"])
+    ('X', 't')
+    """
+    small = {c: c.lower() for c in columns}
+    return time_last(c for c, s in small.items() if s in COORDINATE_NAMES and (c == s or s not in columns))
 
 
 def _grid_plan(

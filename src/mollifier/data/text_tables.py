@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,19 +20,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mollifier.data.notation import PLAIN, Notation, notation_of, qualified, translated
+from mollifier.data.notation import MISSING, PLAIN, Notation, is_text, notation_of, qualified, translated
+from mollifier.data.preambles import header_below_text
 from mollifier.errors import DataError
 
+_LOG = logging.getLogger(__name__)
 _SEPARATORS = ("\t", ";", ",", "|", None)  # Tried in this order; None is any run of spaces.
 _STATED = re.compile(r'"?sep=(.)"?')  # A first line that names the separator, as spreadsheets read it.
-# Size of the beginning that is looked at, and of its part in which no text holds NUL; rows; longest line.
-_BYTES, _BINARY, _ROWS, _LONGEST, _MOST_COLUMNS = 65_536, 512, 20, 1_000_000, 10_000
+# Size of the beginning that is looked at, and of its part in which no text holds NUL; longest line.
+_BYTES, _BINARY, _LONGEST, _MOST_COLUMNS = 65_536, 512, 1_000_000, 10_000
+_ROWS, _HEAD = 20, 200  # Rows from which the notation is found, and those among which the header is.
 _MOST_BYTES = 2_000_000_000
 # Characters read at a time.
 _BLOCK = 1 << 20
 _EMPTY = ' ,;|"\t\r\n'
+# As pandas compares them, with capitals.
+_MISSING = [form(word) for word in MISSING for form in (str, str.upper, str.capitalize)]
 _GZIP, _UTF16 = b"\x1f\x8b", (b"\xff\xfe", b"\xfe\xff")
-_MISSING = {"", "na", "n/a", "nan", "null", "none", "-"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class TextTable:
                 stream, sep=self.separator or r"\s+", decimal=self.notation.decimal, header=None,
                 names=list(range(self.width)), usecols=sorted(set(columns or range(self.width))), dtype=dtype,
                 skiprows=np.flatnonzero(skipped).tolist(), nrows=len(self.lines), skipinitialspace=True,
-                index_col=False, low_memory=False,
+                index_col=False, low_memory=False, na_values=_MISSING,
             )  # fmt: skip
         table.index = pd.Index(self.lines, name="line")
         texts = [] if dtype is str else [table[c] for c in table if table[c].dtype.kind == "O"]
@@ -92,8 +97,9 @@ class TextTable:
 def read_layout(file: Path) -> TextTable:
     """Find the layout of a text table, plain or gzipped, and check that every row has a cell for each column.
 
-    Comment lines (``#``, ``%``), blank rows and a footer below a blank line or NUL are left out. The last
-    comment is the header where the rows begin without one. A first line ``sep=;`` names the separator.
+    Comment lines (``#``, ``%``), text above the header, blank rows and a footer below a blank line or NUL are
+    left out. The last comment is the header where the rows begin without one. A first line ``sep=;``
+    names the separator.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "rod.csv"
@@ -108,13 +114,17 @@ def read_layout(file: Path) -> TextTable:
         encoding = _encoding(file)
         with _opened(file, encoding) as stream:
             head = _head(file, stream)
-        top = next((i for i, line in enumerate(head) if _is_row(line)), None)
-        if top is None:
+        places = [i for i, line in enumerate(head) if _is_row(line)]
+        if not places:
             raise DataError(f"'{file}' has no rows; a header and one row a sample were expected.")
-        rows = [line for line in head[top:] if _is_row(line)]
         stated = [found[1] for line in head if (found := _STATED.fullmatch(line.strip("\r\n ")))]
-        separator = stated[0] if stated else _separator(rows)
-        cells = [split_cells(line, separator) for line in rows]
+        separator, above = _beginning([head[i] for i in places], stated)
+        top = places[above]
+        if above:
+            _LOG.warning(
+                "'%s': %d lines of text above the header, line %d, are left out", file, above, top + 1
+            )
+        cells = [split_cells(head[i], separator) for i in places[above:][:_ROWS]]
         notation = notation_of(c for row in cells for c in row) or PLAIN
         comments = [line for line in head[:top] if line.lstrip()[:1] in ("#", "%")]
         names, units, below = _header(cells, comments, separator, notation)
@@ -125,7 +135,7 @@ def read_layout(file: Path) -> TextTable:
         if twice:
             raise DataError(f"'{file}' names the column '{twice[0]}' twice; rename or remove one of them.")
         with _opened(file, encoding) as stream:
-            lines = _row_lines(file, stream, separator, width)[below:]
+            lines = _row_lines(file, stream, separator, width, top)[below:]
     except (UnicodeError, csv.Error) as error:
         raise DataError(f"'{file}' cannot be read as a text table ({error}); export it as CSV.") from error
     except (OSError, EOFError) as error:
@@ -145,13 +155,13 @@ _WIDE = "A table with one column a quantity and one row a sample was expected; s
 def split_header(name: str) -> tuple[str, str]:
     """A header as the plain name and the text of its unit, "" where it states none.
 
-    >>> split_header("x [nm]"), split_header("T (K)"), split_header("u")
-    (('x', 'nm'), ('T', 'K'), ('u', ''))
+    >>> split_header("x [nm]"), split_header("T (K)"), split_header("t / s"), split_header("u")
+    (('x', 'nm'), ('T', 'K'), ('t', 's'), ('u', ''))
     """
-    found = re.fullmatch(r"(.+?)\s*\[([^\]]*)\]|(.+?)\s*\(([^)]*)\)", name.strip())
+    found = re.fullmatch(r"(.+?)(?:\s*\[([^\]]*)\]|\s*\(([^)]*)\)|\s+/\s+(\S+))", name.strip())
     if found is None:
         return name.strip(), ""
-    return found.group(1) or found.group(3), (found.group(2) or found.group(4) or "").strip()
+    return found[1], (found[2] or found[3] or found[4] or "").strip()
 
 
 def first_text(column: Any) -> Any:
@@ -214,10 +224,10 @@ def _opened(file: Path, encoding: str) -> TextIO:
 
 
 def _head(file: Path, stream: TextIO) -> list[str]:
-    """Lines up to the twentieth that may be a row."""
+    """Lines up to the last of the first rows."""
     head: list[str] = []
     rows = 0
-    while rows < _ROWS and (line := stream.readline(_LONGEST)):
+    while rows < _HEAD and (line := stream.readline(_LONGEST)):
         if len(line) == _LONGEST:
             raise DataError(f"'{file}' has a line of {_LONGEST:,} characters or more. {_WIDE}")
         head.append(line)
@@ -261,12 +271,20 @@ def _comment_cells(line: str, separator: str | None) -> list[str]:
     return split_cells(line.strip().lstrip("#% "), separator)
 
 
-def _separator(rows: Sequence[str]) -> str | None:
-    """The first separator that splits all of the rows alike, or else the header and some row."""
-    widths = {s: [len(split_cells(line, s)) for line in rows] for s in _SEPARATORS}
-    alike = (s for s, found in widths.items() if found[0] > 1 and len(set(found)) == 1)
+def _beginning(rows: Sequence[str], stated: Sequence[str]) -> tuple[str | None, int]:
+    """The separator, and the number of rows that are lines of text above the header.
+
+    Without one that is stated, it is the first that splits all of the rows alike, or else those below such
+    lines, or else the header and some row.
+    """
+    cells = {s: [split_cells(line, s) for line in rows] for s in stated[:1] or _SEPARATORS}
+    widths = {s: [len(row) for row in found[:_ROWS]] for s, found in cells.items()}
+    alike = [s for s, found in widths.items() if found[0] > 1 and len(set(found)) == 1]
+    for s in alike[:1] or cells:
+        if above := header_below_text(cells[s]):
+            return s, above
     some = (s for s, found in widths.items() if found[0] > 1 and max(found[1:], default=0) > 1)
-    return next(alike, next(some, ","))
+    return next(iter([*alike, *stated]), next(some, ",")), 0
 
 
 def _numeric(cells: Iterable[str], notation: Notation) -> bool:
@@ -278,15 +296,17 @@ def _are_units(row: Sequence[str], below: Sequence[str], notation: Notation) -> 
     if len(row) != len(below):
         return False
     texts = [a for a, b in zip(row, below, strict=True) if notation.is_number(b)]
-    named = any(t.lower() not in _MISSING for t in texts)
+    named = any(t.lower() not in MISSING for t in texts)
     return named and not any(notation.is_number(t) or qualified(t) for t in texts)
 
 
-def _row_lines(file: Path, stream: TextIO, separator: str | None, width: int) -> list[int]:
-    """Line numbers of the header and the rows."""
+def _row_lines(file: Path, stream: TextIO, separator: str | None, width: int, above: int) -> list[int]:
+    """Line numbers of the header and the rows, below so many lines."""
     lines: list[int] = []
     footer, blank = None, False
-    for numbers, line in _runs(stream, separator, width):
+    for _ in range(above):
+        stream.readline()
+    for numbers, line in _runs(stream, separator, width, above + 1):
         number = numbers.start
         if line is None:
             if footer is not None:
@@ -304,6 +324,9 @@ def _row_lines(file: Path, stream: TextIO, separator: str | None, width: int) ->
         else:
             count = line.count(separator) + 1
         fits = count == width or (count > width and not any(split_cells(line, separator)[width:]))
+        # A footer may have as many cells as the rows, but no numbers and no gaps.
+        words = blank and len(lines) > 2 and all(map(is_text, split_cells(line, separator)))
+        fits = fits and not words
         if footer is None and fits:
             lines.append(number)
         elif footer is None and blank and lines:
@@ -314,13 +337,14 @@ def _row_lines(file: Path, stream: TextIO, separator: str | None, width: int) ->
     return lines
 
 
-def _runs(stream: TextIO, separator: str | None, width: int) -> Iterator[tuple[range, str | None]]:
-    """Numbers of the lines, in order: of a run of plain rows, or of one other line with its text.
+def _runs(
+    stream: TextIO, separator: str | None, width: int, number: int
+) -> Iterator[tuple[range, str | None]]:
+    """Numbers of the lines from ``number`` on: of a run of plain rows, or of one other line with its text.
 
     A plain row begins with a digit and has all its cells and no quotes. Most rows of most files are, and are
     counted many at a time.
     """
-    number = 1
     while block := stream.readlines(_BLOCK):
         plain = np.zeros(len(block), dtype=bool)
         text = "".join(block)
@@ -343,5 +367,5 @@ def _uneven(file: Path, line: int, count: int, width: int) -> DataError:
     return DataError(
         f"'{file}' has {count} cells in line {line} and {width} columns; one cell a column was expected. "
         "Leave a missing value empty between its separators and quote a text that holds the separator; with "
-        "decimal commas separate cells by semicolons. Lines of text above the header begin with #."
+        "decimal commas separate cells by semicolons. Begin lines that are no part of the table with #."
     )

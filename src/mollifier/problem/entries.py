@@ -40,6 +40,10 @@ class DataEntry(Strict):
     periodic: dict[str, bool | float] | None = Field(None, description="Coordinate: `true`, or its period.")
     rename: dict[str, str] | None = Field(None, description="Name in the file: name in the equation.")
     dims: dict[str, list[str]] | None = Field(None, description="Variable: its dimensions, in order.")
+    wide: dict[str, str] | None = Field(
+        None,
+        description="Of a table with one column a well: `{u: well}` reads them as u along `well`.",
+    )
     mask: str | None = Field(None, description="Variable that is zero where values are left out.")
     window: dict[str, tuple[float | None, float | None]] | None = Field(
         None, description="Coordinate: `[lower, upper]`, with `null` for open."
