@@ -30,6 +30,15 @@ def test_between_sensors_aliased_growth() -> None:
     assert "between the places of measurement along x" in status.message
 
 
+def test_short_waves_of_a_field_that_does_not_vary_are_noise() -> None:
+    """A gradient along x alone, counted: along y nothing is left but noise that grows with the counts."""
+    x, y = np.linspace(0, 500, 120), np.arange(20) * 4.0
+    counts = np.random.default_rng(0).poisson(300 * np.exp(-x / 100)[:, None] + 20 + 0 * y).astype(float)
+    data = mf.Observations.from_dataset(xr.Dataset({"u": (("x", "y"), counts)}, {"x": x, "y": y}))
+    problem = mf.InverseProblem("lap(u) = k*(u - 20)", data, {"k": mf.ScalarUnknown()})
+    assert short_waves(problem)["u"]["y"] == 0.0
+
+
 def test_between_few_or_dense_sensors_is_zero() -> None:
     x = np.linspace(0, 1, 33)
     state = xr.DataArray(np.sin(40 * x), {"x": x}, ("x",))

@@ -97,7 +97,8 @@ def short_waves(problem: InverseProblem, nodes: int = DEFAULT.per_wave) -> dict[
 def short_share(values: Array, periodic: bool, variance: float, nodes: int = DEFAULT.per_wave) -> float:
     """Share of the variance along the last axis, that of the noise taken away, in short waves.
 
-    Lines with gaps are left out.
+    Lines with gaps are left out, and short waves below the noise: noise that grows with the value is more in
+    some places than its mean, and of a field that does not vary along the axis nothing else is left.
 
     >>> x = 2 * np.pi * np.arange(32) / 32
     >>> [round(short_share(np.sin(k * x), True, 0.0), 2) for k in (3, 11, 27)]
@@ -110,6 +111,7 @@ def short_share(values: Array, periodic: bool, variance: float, nodes: int = DEF
         return 0.0
     signal = signal_spectrum(lines, periodic, variance)
     short = nodes * np.arange(len(signal)) > (n if periodic else 2 * (n - 1))
+    short &= signal > variance
     total = float(signal.sum())
     return float(signal[short].sum()) / total if total > 0 else 0.0
 
