@@ -140,8 +140,8 @@ def first_file(
     equation = f"{i}{field}_{time} = {right}" if time else f"0 = {{0}} - {i}D*lap({{0}})"
     names = [*coordinates, *observations.variables]
     units = {n: str(dataset[n].attrs["units"]) for n in names if dataset[n].attrs.get("units")}
-    stated = {"file": file, **(options or {}), "coordinates": coordinates}
-    given: dict[str, Any] = stated | {"values": list(observations.variables)}
+    given: dict[str, Any] = {"file": file, **(options or {}), "coordinates": coordinates}
+    given["values"] = list(observations.variables)
     content = {
         "equation": equation.format(field),
         "data": given | ({"units": units} if units else {}),
@@ -150,6 +150,6 @@ def first_file(
     text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, allow_unicode=True, width=1000)
     derivatives = ", ".join(f"{field}_{c}" for c in [*along, 2 * along[0]])
     head = _HEAD.format(name=name, derivatives=derivatives)
-    head += "".join(map(_WIDE.format, stated.get("wide", {}).values()))
+    head += "".join(map(_WIDE.format, given.get("wide", {}).values()))
     head += "".join(map(_EXPERIMENTS.format, named))
     return head + "".join(_DAMAGE.format(d.text) for d in observations.damage) + text

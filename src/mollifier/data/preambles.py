@@ -8,7 +8,6 @@ from itertools import groupby
 import numpy as np
 
 from mollifier.data.notation import MISSING, is_text, qualified
-from mollifier.mollify.arrays import Mask
 
 
 def header_below_text(rows: Sequence[Sequence[str]]) -> int:
@@ -50,8 +49,9 @@ def _header_of(table: Sequence[Sequence[str]]) -> int | None:
     number = np.array([[qualified(c) for c in row] for row in table])
     missing = np.array([[c.lower() in MISSING for c in row] for row in table])
     columns = number.mean(axis=0) > 0.5
-    text: Mask = ~number[:, columns].any(axis=1) & ~missing[:, columns].all(axis=1)
-    data: Mask = (number | missing)[:, columns].all(axis=1) & number[:, columns].any(axis=1)
+    number, missing = number[:, columns], missing[:, columns]
+    text = np.asarray(~number.any(axis=1) & ~missing.all(axis=1))
+    data = np.asarray((number | missing).all(axis=1) & number.any(axis=1))
     first = int(np.argmax(data)) if data.any() else 0
     if not first or not text[first - 1]:
         return None

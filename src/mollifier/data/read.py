@@ -266,7 +266,7 @@ def _stacked(
     if not isinstance(content, pd.DataFrame):
         raise DataError(f"wide={dict(wide)} was given for data that are no table; dims names dimensions.")
     over = next(iter(wide.values()), "")
-    axes = [c for c in roles.coordinates or tables.axes_of(list(content)) if c != over]
+    axes = [c for c in roles.coordinates or tables.axes_of([str(c) for c in content]) if c != over]
     rows, units = stacked(content, units, wide, [*axes, *(roles.replicates or ()), *roles.errors])
     return rows, units, replace(roles, coordinates=roles.coordinates or [over, *axes])
 

@@ -303,7 +303,8 @@ def _are_units(row: Sequence[str], below: Sequence[str], notation: Notation) -> 
 def _row_lines(file: Path, stream: TextIO, separator: str | None, width: int, above: int) -> list[int]:
     """Line numbers of the header and the rows, below so many lines."""
     lines: list[int] = []
-    footer, blank = None, False
+    footer: tuple[int, int] | None = None
+    blank = False
     for _ in range(above):
         stream.readline()
     for numbers, line in _runs(stream, separator, width, above + 1):

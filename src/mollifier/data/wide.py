@@ -46,8 +46,7 @@ def stacked(
     if len(columns) < 2:
         raise DataError(f"wide={dict(wide)} needs two columns of numbers or more beside {list(kept)}.")
     others = [c for c in table if c not in columns]
-    parts = [table[others].assign(**{over: c, value: table[c]}) for c in columns]
-    rows = pd.concat(parts, ignore_index=True)
+    rows = pd.melt(table, others, columns, over, value)
     numbers: Any = pd.to_numeric(rows[over], errors="coerce")
     positions = bool(numbers.notna().all())
     if positions:
