@@ -11,7 +11,13 @@ import xarray as xr
 import mollifier as mf
 from benchmarks.trust.study import Plan, drawn
 from mollifier.engines.choose import choose
-from mollifier.engines.gates.alias import between, resolved_between_sensors, short_waves, too_coarse
+from mollifier.engines.gates.alias import (
+    between,
+    possible_aliases,
+    resolved_between_sensors,
+    short_waves,
+    too_coarse,
+)
 
 
 def test_between_sensors_aliased_growth() -> None:
@@ -59,6 +65,27 @@ def test_waves_of_few_sensors_are_undetermined(engine: str) -> None:
     status = mf.solve(problem, engine, rng=0).status
     assert status.name in ("undetermined", "misfit")
     assert short_waves(problem)["u"]["x"] > 0.2
+
+
+def test_short_waves_of_uneven_sensors_are_no_aliases() -> None:
+    """Five depths, each twice the one above: most of the variance is in short waves, and D is found."""
+    x, t = np.array([0.03, 0.06, 0.12, 0.3, 0.6]), np.linspace(0, 1.5, 40)
+    k = np.pi * np.arange(1, 9)[:, None, None]
+    size, phase = np.random.default_rng(2).normal(size=(2, 8, 1, 1))
+    waves = size / np.sqrt(k) * np.cos(k * x[:, None] + 3 * phase) * np.exp((0.3 - 0.02 * k**2) * t)
+    u = waves.sum(axis=0)
+    u = u + 0.01 * np.sqrt(np.mean(u**2)) * np.random.default_rng(3).normal(size=u.shape)
+    data = mf.Observations.from_dataset(xr.Dataset({"u": (("x", "t"), u)}, {"x": x, "t": t}))
+    problem = mf.InverseProblem(
+        "u_t = D*u_xx + r*u", data, {"D": mf.ScalarUnknown(), "r": mf.ScalarUnknown()}
+    )
+    assert short_waves(problem)["u"]["x"] > 0.02
+    assert possible_aliases(problem) is None
+    assert "no aliases at uneven places" in str(mf.check(problem))
+    solution = mf.solve(problem, "joint", rng=0)
+    assert solution.status.ok
+    low, high = solution.estimates["D"].interval(0.99)
+    assert low < 0.02 < high
 
 
 def test_few_sensors_go_to_the_joint_engine() -> None:

@@ -3,11 +3,13 @@
 Two waves that agree at all sensors of an axis differ between them: of the waves with k and with n - k periods
 over n sensors, the shorter one decays ((n - k)/k)^2 times as fast, so that a diffusivity which is as much too
 small explains the same measurements. A state between sensors that is far from the smooth curve through them
-is a sign of such an answer. Waves of fewer than four nodes in the data themselves may be such aliases.
+is a sign of such an answer. Waves of fewer than four nodes in the data themselves may be such aliases, where
+the sensors are evenly spaced.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +37,8 @@ class AliasTuning:
     short: float = 0.2
     short_of_few: float = 0.02
     per_wave: int = 4  #: Nodes below which a wave is short.
+    #: Ratio of two spacings from which sensors are uneven; one that failed among even ones makes it 2.
+    uneven: float = 2.5
     #: The same for integrals over the data, and the share beyond which their errors exceed the noise: it was
     #: .02 to .7 on 12 sensors, where the weak engine called most right answers a misfit, and up to .007 on
     #: grids of 20 nodes and more along each axis, where it did not (seeds 0 to 14).
@@ -53,18 +57,47 @@ def sampled_finely(problem: InverseProblem, solution: Solution | None = None) ->
 
 
 def possible_aliases(problem: InverseProblem) -> tuple[str, str] | None:
-    """Which field is in short waves, along which axis, and what to change; None where no field is."""
+    """Which field is in short waves, along which even axis, and what to change; None where no field is."""
+    for f, c, share in _undersampled(problem):
+        if not _uneven(problem, c):
+            text = "they cannot be distinguished from aliases of shorter and faster ones."
+            return f"{_short(f, c, share)}: {text}", _closer(f, c)
+    return None
+
+
+def narrow_intervals(problem: InverseProblem) -> tuple[str, str] | None:
+    """As `possible_aliases`, along an uneven axis, where intervals alone suffer (docs: trust)."""
+    for f, c, share in _undersampled(problem):
+        if _uneven(problem, c):
+            text = "these have no aliases at uneven places, but intervals may be up to 1.7 times too narrow."
+            return f"{_short(f, c, share)}: {text}", _closer(f, c)
+    return None
+
+
+def _undersampled(problem: InverseProblem) -> Iterator[tuple[str, str, float]]:
+    """Field, axis and share of the variance in short waves, where that is much."""
     for f, shares in short_waves(problem).items():
         for c, share in shares.items():
             few = problem.data.part.dataset.sizes[c] < DEFAULT.fewest
             if share > (DEFAULT.short_of_few if few else DEFAULT.short):
-                return (
-                    f"{100 * share:.0f} % of the variance of {f} along {c} are in waves of fewer than "
-                    f"{DEFAULT.per_wave} nodes: they cannot be distinguished from aliases of shorter and "
-                    "faster ones.",
-                    f"Measure at closer values of {c}, or smooth {f} along it before it is sampled.",
-                )
-    return None
+                yield f, c, share
+
+
+def _uneven(problem: InverseProblem, axis: str) -> bool:
+    """Whether two waves that agree at all nodes would be far shorter than the nodes are apart."""
+    spacing = np.diff(problem.data.part.dataset[axis].values)
+    return bool(spacing.max() > DEFAULT.uneven * spacing.min())
+
+
+def _short(field: str, axis: str, share: float) -> str:
+    return (
+        f"{100 * share:.0f} % of the variance of {field} along {axis} are in waves of fewer than "
+        f"{DEFAULT.per_wave} nodes"
+    )
+
+
+def _closer(field: str, axis: str) -> str:
+    return f"Measure at closer values of {axis}, or smooth {field} along it before it is sampled."
 
 
 def too_coarse(problem: InverseProblem) -> str | None:

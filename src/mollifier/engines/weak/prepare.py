@@ -147,7 +147,7 @@ def _field(data: Observations, name: str, grid: Grid) -> tuple[Array, Array]:
 
 
 def _known(data: Observations, name: str, grid: Grid, gaps: Mask | None, tuning: WeakTuning) -> Array:
-    """Values on the grid; missing ones in wide gaps of the fields, which no sum reaches, are filled."""
+    """Values on the grid; missing ones in small gaps, and where no sum reaches, are filled."""
     raw = data.dataset[name]
     repeats = [r for r in data.replicates if r in raw.dims]
     values = _arranged(data, name, raw.data, grid, repeats)
@@ -155,15 +155,17 @@ def _known(data: Observations, name: str, grid: Grid, gaps: Mask | None, tuning:
     if is_lazy(values):
         return values
     missing = ~np.isfinite(values)
-    needed = missing if gaps is None else missing & ~gaps
-    if missing.any() and not needed.any() and not missing.all():
-        return fill_gaps(values, grid, missing, tuning)
+    if not missing.any():
+        return values
+    along = Grid(*(grid.axes[i] for i, n in enumerate(values.shape) if n > 1))
+    deep = wide(missing.squeeze(), along, tuning)
+    needed = deep.reshape(missing.shape) if gaps is None else deep.reshape(missing.shape) & ~gaps
     if needed.any() or missing.all():
         raise DataError(
-            f"The known data '{name}' have {int(missing.sum())} missing values; none were expected by the "
-            "weak engine. Fill them, or use engine 'joint' or 'network'."
+            f"The known data '{name}' have {int(missing.sum())} missing values, some in gaps too wide to be "
+            "filled by the weak engine. Fill them, or use engine 'joint' or 'network'."
         )
-    return values
+    return fill_gaps(values.squeeze(), along, deep, tuning).reshape(values.shape)
 
 
 def _differentiated(values: Array, grid: Grid, derivative: Derivative, cells: float) -> Array:
