@@ -54,6 +54,9 @@ class Layout:
         #: Index of a part of the data -> its square (core_size, core_size), which does not change between
         #: steps.
         self.constant: dict[int, sp.csr_array] = {}
+        #: Index of a state in the core and of a coordinate -> slopes of its smoothness prior with respect to
+        #: core and border, to the core alone, and the square of these: they do not change either.
+        self.rough: dict[tuple[int, int], tuple[sp.csr_array, sp.csr_array, sp.csr_array]] = {}
 
     @property
     def unknowns(self) -> dict[str, slice]:
@@ -184,6 +187,12 @@ class Normal:
             self.border_gradient += v.T @ part.values
         if u is not None and v is not None:
             self.between = sp.csr_array(self.between + u.T @ v)
+
+    def add_rough(self, rows: sp.csr_array, square: sp.csr_array, values: Array, strength: float) -> None:
+        """Add the squares of a smoothness prior of the core at a strength, by its slopes and their square."""
+        self.rows.append((sp.csr_array(rows * np.sqrt(strength)), None))
+        self.core = sp.csr_array(self.core + square * strength)
+        self.core_gradient += strength * (rows.T @ values)
 
     def stacked(self) -> sp.csr_array:
         """All rows of J, shape (m, n + p)."""

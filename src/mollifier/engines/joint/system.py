@@ -323,8 +323,17 @@ def _rough(
     for i, state in enumerate(objective.states):
         for axis, part in linearisation.roughness.rows(state, nodes, slopes=True).items():
             strength = float(objective.roughness[i, axis])
-            if strength:
+            if not strength:
+                continue
+            if state.block != layout.core:
                 rows = layout.rows(part, slopes)
-                found.append(Rough(i, axis, strength, rows, part.values))
                 total.add(part.scaled(np.sqrt(strength)), layout, slopes)
+            else:
+                if (i, axis) not in layout.rough:
+                    own = layout.core_rows(part)
+                    assert own is not None
+                    layout.rough[i, axis] = layout.rows(part, slopes), own, sp.csr_array(own.T @ own)
+                rows, own, square = layout.rough[i, axis]
+                total.add_rough(own, square, part.values, strength)
+            found.append(Rough(i, axis, strength, rows, part.values))
     return found
