@@ -9,15 +9,17 @@ matrices are factored by coordinate (`mollifier.engines.collocated.factored`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import scipy.sparse as sp
+import sympy
 import torch
 from torch import Tensor
 
+from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.data_rows import DataRows
 from mollifier.engines.collocated.factored import is_factored
 from mollifier.engines.collocated.law_block import LawBlock
@@ -29,15 +31,47 @@ from mollifier.engines.collocated.operators import (
     weighted_sum,
 )
 from mollifier.engines.collocated.part import Part
-from mollifier.engines.collocated.partials import Partials
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.collocated.roughness import StateRoughness
 from mollifier.engines.priors.field_prior import FieldPrior, derivative_rows, thinned
 from mollifier.engines.priors.matern import SEMINORMS, matern_weights
 from mollifier.engines.priors.shapes import Shape
+from mollifier.equations.algebra import differentiate
+from mollifier.equations.laws import as_functions, as_symbols, over_fields
+from mollifier.equations.lower import ArrayFunction
+from mollifier.equations.system import Equation
 from mollifier.mollify.arrays import Array
+from mollifier.mollify.orders import Derivative
 
 _CURVATURE = Shape(SEMINORMS["h2"])  # The prior of unknown fields before its evidence is known.
+
+
+class Partials:
+    """The partial derivatives of one equation that are not zero, compiled once.
+
+    Laws change with their states.
+    """
+
+    def __init__(self, equation: Equation, blocks: Sequence[Block], scalars: Sequence[str]) -> None:
+        names, present = equation.names, set(equation.symbols)
+        varied = {c for s in present for c in over_fields(names, names.resolve(s).derivative.field)}
+        functions = as_functions(equation.residual, names)
+
+        def partial(name: str) -> ArrayFunction:
+            if name not in varied:
+                return equation.partial(name)
+            return ArrayFunction(as_symbols(differentiate(functions, sympy.Symbol(name))))
+
+        present |= varied
+        #: (block, channel) -> derivative of that field -> function of the environment.
+        self.fields: dict[tuple[int, int], dict[Derivative, ArrayFunction]] = {}
+        for b, block in enumerate(blocks):
+            for channel, name in enumerate(block.names):
+                found = {d: partial(d.name) for d in block.needed[name] if d.name in present}
+                if found:
+                    self.fields[b, channel] = found
+        #: Scalar unknown -> function of the environment.
+        self.scalars = {n: equation.partial(n) for n in scalars if n in present}
 
 
 class PartRows:

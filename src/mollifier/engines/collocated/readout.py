@@ -9,15 +9,17 @@ import numpy as np
 import torch
 import xarray as xr
 from scipy.ndimage import binary_dilation
+from torch import Tensor
 
 from mollifier.data.observations import Observations
 from mollifier.engines.collocated.law_block import LawBlock
 from mollifier.engines.collocated.objective import Objective
-from mollifier.engines.collocated.ratio import ratio_read_out
 from mollifier.engines.fit_table import FitPart, fit_table
 from mollifier.engines.identifiability.structure import gauge_text
 from mollifier.engines.visits import mode_variable, unit_attrs, value_axes, value_variables
+from mollifier.errors import EquationError
 from mollifier.mollify.arrays import Array
+from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.unknowns import value_axis
 
 
@@ -123,3 +125,29 @@ def read_fit(objective: Objective, held: Observations | None) -> xr.Dataset:
 def read_history(history: Mapping[str, list[Any]]) -> xr.Dataset:
     """One row per step; empty where none was taken."""
     return xr.Dataset({n: ("step", np.asarray(v)) for n, v in (history or {"loss": []}).items()})
+
+
+def ratio_read_out(
+    problem: InverseProblem, env: Mapping[str, Tensor], shape: tuple[int, ...], least: float
+) -> dict[str, Array]:
+    """Unknown fields that enter an equation linearly and undifferentiated: minus the rest over their factor.
+
+    The ratio of arXiv:2505.11682, point by point: a picture. NaN where the factor is below ``least`` times
+    its rms: there the ratio is noise, whatever the fit.
+    """
+    result = {}
+    for name in problem.unknown_fields:
+        for e in problem.system.equations:
+            derivatives = [d.name for d in problem.system.derivatives.get(name, ()) if d.total]
+            if name not in e.symbols or any(d in e.symbols for d in derivatives):
+                continue
+            try:
+                rest, factors = e.collect([name])
+            except EquationError:
+                continue
+            top, bottom = (
+                np.broadcast_to(v.detach().cpu().numpy(), shape) for v in (rest(env), factors[name](env))
+            )
+            masked = np.abs(bottom) < least * np.sqrt(np.mean(np.square(bottom)))
+            result[name] = np.where(masked, np.nan, -top / np.where(masked, 1.0, bottom))
+    return result

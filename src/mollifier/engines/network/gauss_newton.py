@@ -5,8 +5,8 @@ One first Jacobian dg/dtheta of each network serves an equation of any order (se
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import astuple, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,11 @@ from mollifier.engines.collocated.calibrate import rescale
 from mollifier.engines.collocated.factored import is_factored
 from mollifier.engines.collocated.jacobian import network_jacobian
 from mollifier.engines.collocated.levenberg_marquardt import Changed, Component, LevenbergMarquardt, System
+from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.missing import Score, missing_term
-from mollifier.engines.collocated.objective import Objective
+from mollifier.engines.collocated.objective import Objective, Target
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.linalg.normal import Damped, SchurComplement, solved
-from mollifier.engines.network.held_out import HeldOut
 from mollifier.engines.network.normal_equations import NormalEquations, gram
 from mollifier.engines.network.smoothness import (
     Unknowns,
@@ -36,7 +36,7 @@ from mollifier.engines.network.tuning import NetworkTuning
 from mollifier.engines.priors.search import PriorSearch
 from mollifier.engines.priors.shapes import Shape
 from mollifier.engines.priors.varying import adapted, edge_evidence
-from mollifier.mollify.arrays import Array
+from mollifier.mollify.arrays import Array, Index
 from mollifier.nn.layers import count
 from mollifier.nn.random_features import RandomFeatures
 
@@ -55,6 +55,35 @@ _TOO_FEW = (
     "state to the equation, which features satisfy only roughly, so that unknown fields may be off by "
     "several standard errors. Engine 'joint' satisfies it exactly and takes so few"
 )
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Samples that are not fitted."""
+
+    #: Of a field, and its samples' places among the block's, values and standard errors.
+    targets: Sequence[tuple[Target, Index, Array, Array]]
+
+    @classmethod
+    def of(cls, objective: Objective, held: Observations | None, fewest: int) -> HeldOut | None:
+        """Those of all fields that are fitted; None where there are fewer than ``fewest``."""
+        if held is None:
+            return None
+        targets = []
+        for t in objective.targets:
+            s = held.samples(t.name).floored(t.floor)
+            place = objective.model.places[t.block].index(s.points)
+            targets.append((t, place, s.values, s.sd))
+        return cls(targets) if sum(len(t[2]) for t in targets) >= fewest else None
+
+    def misfits(self, linearisation: Linearisation, nodes: list[Array]) -> Array:
+        """Squared misfits in standard errors, shape (samples,)."""
+        return np.concatenate(
+            [
+                np.square((linearisation.measured(t, nodes)[place] - values) / sd)
+                for t, place, values, sd in self.targets
+            ]
+        )
 
 
 class GaussNewton(LevenbergMarquardt):

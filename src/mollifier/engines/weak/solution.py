@@ -13,11 +13,12 @@ from mollifier.data.building import indexed
 from mollifier.data.lazy import steps
 from mollifier.engines.fit_table import FitPart, fit_table
 from mollifier.engines.linalg.dense import contract
+from mollifier.engines.sensitivity import rounded, unseen
 from mollifier.engines.visits import unit_attrs, value_axes, value_variables
+from mollifier.engines.weak.data import GridEffect
 from mollifier.engines.weak.estimate import Fit
 from mollifier.engines.weak.fields import field_variables
 from mollifier.engines.weak.radius_selection import RadiusSelection
-from mollifier.engines.weak.sensitivity import sensitivity
 from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.verdict import term_size, verdict
 from mollifier.mollify.arrays import Array
@@ -153,3 +154,20 @@ def _provenance(selection: RadiusSelection, fit: Fit) -> dict[str, Any]:
         "whiteness": fit.whiteness,
         "sensitivity": sensitivity(selection.estimator.sums, fit),
     }
+
+
+def sensitivity(sums: WeakSums, fit: Fit) -> dict[str, dict[str, float]]:
+    """Unknown -> label of `mollifier.engines.sensitivity.unseen` -> by how much it would move it."""
+    data, found = sums.data, {n: {} for n in sums.place}
+    nodes = {a.name: a.points for a in data.grid}
+    for f in data.variances:
+        for label, e in unseen(f, float(np.sqrt(np.nanmean(data.part.values[f] ** 2))), nodes).items():
+            effect = GridEffect(f, e.sd, False, tuple(e.factors(nodes)))
+            change = fit.moved_by(sums.modes_of(fit.space, effect, fit.coefficients)[:, 0])
+            for b in sums.bases:
+                here = sums.place[b.name]
+                if np.isfinite(np.diag(fit.covariance)[here]).all():
+                    moved = change[here]
+                    size = np.sqrt(max(float(moved @ b.mass @ moved), 0.0)) if b.splines else float(moved[0])
+                    found[b.name][label] = rounded(size)
+    return {n: shifts for n, shifts in found.items() if shifts}

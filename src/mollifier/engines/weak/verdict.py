@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 
 import numpy as np
 import xarray as xr
@@ -17,12 +18,13 @@ from mollifier.engines.identifiability.undetermined import (
     undetermined_places,
 )
 from mollifier.engines.splines.basis import Basis
-from mollifier.engines.weak.contradiction import contradicting
-from mollifier.engines.weak.estimate import Fit
+from mollifier.engines.weak.boundary import End, Orders, Trace
+from mollifier.engines.weak.estimate import Estimator, Fit
 from mollifier.engines.weak.fields import pointwise_sd, prior_covariance
 from mollifier.engines.weak.radius_selection import RadiusSelection
 from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
+from mollifier.equations.system import Equation
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.distributions import chi2_upper
 from mollifier.problem.inverse_problem import InverseProblem
@@ -118,6 +120,43 @@ def _misfit(problem: InverseProblem, fit: Fit, selection: RadiusSelection) -> St
         f"the residuals are {fit.widening:.2g} times what the noise explains, {100 * share:.2g} % of the "
         f"equation's terms: {why}. Standard errors were widened by that factor",
     )
+
+
+def contradicting(problem: InverseProblem, fit: Fit, estimator: Estimator) -> tuple[Equation, ...]:
+    """The conditions at the end where a constant explains most of a misfit; none where that is too little.
+
+    A constant beside a condition is one at the traces of its test functions. By how much it would lower the
+    weighted sum of squared residuals is its score statistic (Rao, Proc. Camb. Phil. Soc. 44:50, 1948).
+    """
+    sums, space, r = estimator.sums, fit.space, fit.residuals
+    many = len(r) > sums.tuning.inverted_residuals
+    if not problem.system.conditions or many or not np.isfinite(fit.covariance).all():
+        return ()
+    _, weights, independent = estimator.whitening(space, fit.coefficients)
+    plain = sums.rows(space, fit.coefficients).slopes
+    slopes, white, within = weights @ plain, weights @ r, fit.covariance
+    if not estimator.priors:  # far from the noise the estimate is not that of these weights
+        size = np.maximum(np.linalg.norm(plain, axis=0), 1e-300)
+        within = np.linalg.pinv(plain.T @ slopes / np.outer(size, size), hermitian=True) / np.outer(
+            size, size
+        )
+        white = white - slopes @ (within @ (plain.T @ white))
+    plane = (0,) * len(space.axes)
+    candidates: list[tuple[Orders, str, End | None]] = [(plane, "", None)]  # a source, of no condition
+    for i, (axis, ends) in enumerate(zip(space.axes, sums.form.ends, strict=True)):
+        at = [k for k in axis.weights if isinstance(k, Trace)]
+        candidates += [((*plane[:i], k, *plane[i + 1 :]), axis.axis.name, ends[k.end]) for k in at]
+    found, one = [], np.ones(sums.data.grid.shape)
+    for (orders, name, end), e in product(candidates, range(sums.equations)):
+        added = np.zeros(len(r))
+        added[sums.part(e, space)] = space.project(one, orders)
+        shared = added @ slopes
+        left = added @ (weights @ added) - shared @ within @ shared
+        found.append(((added @ white) ** 2 / left if left > 0 else 0.0, name, end))
+    lowered, name, end = max(found, key=lambda f: f[0])
+    if end is None or lowered < sums.tuning.misfit_named * (float(r @ white) - independent):
+        return ()
+    return tuple(c for c in problem.system.conditions if c.at == {name: end.place})
 
 
 def largest_misfit(free: float, values: float, tuning: WeakTuning = DEFAULT) -> float:
