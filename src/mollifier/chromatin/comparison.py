@@ -1,7 +1,7 @@
 """Treated against control cells: means of groups, effect sizes with intervals, many comparisons at once.
 
-Groups of five or six cells are too small for a bootstrap, whose intervals would be too narrow. Where every
-cell stands alone, intervals are Welch's t, which assumes roughly normal cell means and unequal variances.
+Groups of five or six cells are too small for a bootstrap, whose intervals would be too narrow. Where cells
+are independent, intervals are Welch's t, which assumes roughly normal cell means and unequal variances.
 
 Otherwise a replicate counts once: the mean of a group is that of the means of its dishes (a group in a
 replicate), and its variance follows from their scatter alone, however many cells each has (Bell and

@@ -232,16 +232,12 @@ def _residual(
 
 
 def _solved(columns: Array, right: Array, index: Index) -> Array:
-    """Least-squares coefficients of columns (n, k) for each tile, on its rows."""
-    normal, pull = (
-        np.stack([np.bincount(index, v) for v in np.reshape(m, (len(index), -1)).T], -1)
-        for m in (columns[:, :, None] * columns[:, None, :], columns * right[:, None])
-    )
-    k = columns.shape[1]
-    normal = normal.reshape(-1, k, k)
-    # Test functions of a narrow tile may lie on a line.
-    ridge = 1e-6 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(k)
-    return np.linalg.solve(normal + ridge, pull[..., None])[index, :, 0]
+    """Least-squares coefficients of columns (n, k) for each tile, on its rows: the least where many fit."""
+    found = np.empty_like(columns)
+    for tile in range(index.max() + 1):
+        here = index == tile
+        found[here] = np.linalg.lstsq(columns[here], right[here], rcond=1e-6)[0]
+    return found
 
 
 def _moments(

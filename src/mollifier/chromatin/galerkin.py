@@ -357,7 +357,7 @@ def _posterior(rows: ProjectedEquation, noise: Array) -> RateEstimate:
     inverse = sl.solve_triangular(factored(precision), np.eye(size), lower=True)
     theta = at - inverse.T @ (inverse @ slope)
     effective = float(np.sum((inverse @ information) * inverse))
-    # The weight of the integral balance grows with the misfit of the other rows, and would of its own.
+    # Of the other rows alone: the weight of the integral balance grows with the misfit.
     unbalanced = (target - design @ theta)[len(rows.time.change) :]
     free = max(len(unbalanced) - effective, 1.0)
     misfit = float(np.sqrt(np.sum(unbalanced**2) / free))

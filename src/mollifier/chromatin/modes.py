@@ -34,7 +34,7 @@ class FieldSeries:
     depth: Array  #: Distance from the nuclear edge, shape (pixels,).
     shared: float = 1.0  #: Number of pixels over which errors are correlated; 1 for independent errors.
     #: Fields as they are when something common to all pixels is one standard deviation off, in all frames
-    #: together, as the fading of a dye, or in each by itself, as the place of a nucleus: their differences
+    #: together, as the fading of a dye, or in one alone, as the place of a nucleus: their differences
     #: from these fields count as noise.
     others: tuple[FieldSeries, ...] = ()
     shaken: tuple[FieldSeries, ...] = ()

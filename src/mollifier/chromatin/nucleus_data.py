@@ -90,8 +90,8 @@ def checked(paths: Sequence[Path], settings: StudySettings) -> None:
         raise ConfigurationError(
             f"--time-lapse (time_lapse=True) was given with {len(paths)} file(s) and {step} between them; "
             "two or more files, and the time between them as --frame-interval 60 (frame_interval=60), were "
-            "expected. Time stamps are missing otherwise. One file with several frames is a time-lapse by "
-            "itself."
+            "expected. Time stamps are missing otherwise. One file with several frames needs no "
+            "--time-lapse."
         )
     fields = 1 if settings.time_lapse else len(paths)
     if settings.labels and len(settings.labels) not in (1, fields):

@@ -53,7 +53,7 @@ class InverseProblem:
     states
         Name -> `StateUnknown`, for states with no data, or with so few that they say little.
     experiments
-        Coordinates whose values number experiments, such as subjects: each has states of its own, its
+        Coordinates whose values number experiments, such as subjects: each has its own states, its
         unknowns are shared, and an unknown field over such a coordinate has one value, or one field, for each
         experiment, about a common mean. Coordinates of text number experiments without being named.
     domain
