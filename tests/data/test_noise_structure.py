@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from mollifier.data.effects import overlap
+from mollifier.data.effects import Rows, overlap
 from mollifier.data.noise_structure import noise_structure
 from mollifier.data.observations import Observations
 
@@ -155,3 +155,15 @@ def test_spikes_that_differences_do_not_remove_are_no_correlation():
         found = noise_structure(noisy[None], (x, t), ("x", "t"), "t")
         wrong += any(f.kind == "correlated" and f.grave for f in found)
     assert wrong <= 4  # 12 of 20 when correlations at few places counted
+
+
+@pytest.mark.parametrize("gain", [True, False])
+def test_likelihood_of_an_effect_in_another_unit(gain):
+    """It is a density of the values: in a unit c times smaller it is c to the minus number of values."""
+    rng = np.random.default_rng(0)
+    level = 1 + rng.random((20, 30))
+    values = rng.standard_normal(level.shape) + rng.standard_normal((20, 1)) * (level if gain else 1.0)
+    one, other = (Rows(c * values, level, np.ones(level.shape)).effect(gain) for c in (1.0, 10.0))
+    assert one.likelihood - other.likelihood == pytest.approx(2 * values.size * np.log(10.0))
+    assert (other.variance, other.part) == pytest.approx((100 * one.variance, 100 * one.part))
+    assert one.p == pytest.approx(other.p)

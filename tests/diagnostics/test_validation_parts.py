@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import chi2
 
 from mollifier.data.neighbours import neighbour_correlation
 from mollifier.diagnostics.validation import finite_differences as finite
@@ -42,6 +43,22 @@ def test_white_errors_are_white_and_others_are_not():
     shared, chance = neighbour_correlation(rng.standard_normal(1000) + 0.5 * np.sin(9 * points[:, 0]), points)
     assert chance < 1e-6
     assert shared == pytest.approx(0.5 / np.sqrt(2), rel=0.25)
+
+
+def test_shared_errors_do_not_depend_on_units():
+    """Places along one axis in metres and along the other in milliseconds have the same neighbours."""
+    rng = np.random.default_rng(0)
+    points = rng.random((300, 2))
+    errors = rng.standard_normal(300) + np.sin(9 * points.sum(axis=1))
+    found = neighbour_correlation(errors, points)
+    assert neighbour_correlation(errors, points * [1.0, 1000.0]) == pytest.approx(found)
+    assert neighbour_correlation(errors, np.insert(points, 1, 3.0, axis=1)) == pytest.approx(found)
+
+
+def test_chance_of_a_misfit_counts_five_measurements_as_one():
+    found = misfit(np.full(40, 1.5), np.zeros((40, 1)))
+    assert found.ratio == pytest.approx(2.25)
+    assert found.p == pytest.approx(chi2.sf(2.25 * 8, 8))
 
 
 def test_the_interval_of_the_misfit_covers():
