@@ -272,6 +272,13 @@ def test_engines_without_standard_errors_and_without_answers():
     assert "share no unknown" in alone.verdict
 
 
+@pytest.mark.parametrize(("value", "ratio"), [(1.0, 0.0), (1.1, np.inf)])
+def test_answers_that_are_exact(value: float, ratio: float):
+    """With standard errors of zero any difference is a disagreement."""
+    (pair,) = doctored(weak=made(scalars={"D": (1.0, 0.0)}), joint=made(scalars={"D": (value, 0.0)})).pairs
+    assert (pair.ratio, pair.agrees) == (ratio, ratio == 0.0)
+
+
 @pytest.mark.parametrize(("shift", "agrees"), [(0.05, True), (0.4, False)])
 def test_fields_on_unlike_grids(shift: float, agrees: bool):
     comparison = doctored(

@@ -91,6 +91,23 @@ def test_log_evidence_is_the_density_of_the_data(measured, exact):
     assert np.subtract(found, found[0]) == pytest.approx(np.subtract(expected, expected[0]), abs=1e-2)
 
 
+def test_integral_over_the_others(measured):
+    """The integral of a normal density over one field after the others is that over all at once."""
+    own, rng = Splines(measured[0]), np.random.default_rng(2)
+    size = measured[0].size
+    own.columns = slice(2, 2 + size)
+    root, slope = rng.standard_normal((size + 5, size + 5)), rng.standard_normal(size + 5)
+    curvature = root @ root.T + np.eye(size + 5)
+    problem = LinearisedProblem(curvature, slope, {"k": own})
+
+    def integral(square, pull):
+        return pull @ np.linalg.solve(square, pull) / 2 - np.linalg.slogdet(square)[1] / 2
+
+    square, pull, others = problem.without_others({"k": Choice(SHAPES[0], 1.0)}, "k")
+    assert square.shape == (size, size)
+    assert others + integral(square, pull) == pytest.approx(integral(curvature, slope))
+
+
 def test_log_evidence_does_not_depend_on_where_it_is_linearised():
     """The quadratics of data and prior are the same about any coefficients, but for a constant."""
     lattice = Grid(Axis("x", -1.0, 1.0, 20))
