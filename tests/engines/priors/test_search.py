@@ -91,6 +91,20 @@ def test_mixture_over_strengths_keeps_mean_and_width(kind):
     assert weights @ (logs - log(best)) ** 2 == pytest.approx(4.0, rel=0.15)
 
 
+def test_a_search_from_no_start_looks_at_the_strongest_prior_once():
+    """Where most of the coarse grid lies beyond it; the search about the best begins there again."""
+    seen = []
+
+    def evidence(choices):
+        seen.append(log(choices["k"]))
+        return seen[-1]
+
+    search = toy(evidence, k="h2")
+    search.problem.priors["k"].strongest = lambda shape: float(np.exp(-10.0))
+    assert log(search.anew()["k"]) == pytest.approx(-10.0)
+    assert sum(abs(x + 10.0) < 1e-6 for x in seen) == 2
+
+
 @pytest.mark.parametrize(("near", "found", "most"), [(True, 0.0, 5), (False, -6.0, 12)])
 def test_strengths_near_the_present_one_take_few_looks(near, found, most):
     """They leave the greater evidence across a valley to a search that looks far away."""

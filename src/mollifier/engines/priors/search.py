@@ -88,7 +88,8 @@ class PriorSearch:
         for shape in self.problem.priors[name].shapes.first:
             profile = self._profile(name, choices, Choice(shape, 1.0))
             middle, (low, high) = self.problem.balance(name, shape), self._range(name, shape)
-            logs = [float(np.clip(middle + x, low, high)) for x in self.tuning.first_strengths]
+            # Those beyond an end are one.
+            logs = dict.fromkeys(float(np.clip(middle + x, low, high)) for x in self.tuning.first_strengths)
             found += [(profile(x), shape, x) for x in logs]
         _, shape, log = max(found, key=lambda look: look[0])
         return Choice(shape, float(np.exp(log)))
