@@ -174,8 +174,7 @@ def _errors(locs: Localizations, precision: float | None) -> Array | None:
 
 # Full width at half maximum of a Gaussian, in standard deviations.
 FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
-# Molecules whose neighbours are looked for.
-_SAMPLED = 100_000
+_SAMPLED = 100_000  # Molecules whose neighbours are looked for.
 
 
 @dataclass(frozen=True)

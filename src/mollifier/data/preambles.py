@@ -13,13 +13,8 @@ from mollifier.data.notation import MISSING, is_text, qualified
 def header_below_text(rows: Sequence[Sequence[str]]) -> int:
     """Index of the row that is the header, where only lines of text are above it; else 0.
 
-    Parameters
-    ----------
-    rows
-        The cells of each row. Of the runs of rows with equally many cells one alone may be a table.
+    ``rows`` are the cells of each row. Of the runs of rows with equally many cells one alone may be a table.
 
-    Examples
-    --------
     >>> rows = [["Reader 7"], ["Gain", "100"], ["t", "u"], ["0", "0.1"], ["1", "0.2"], ["2", "<0.2"]]
     >>> header_below_text(rows), header_below_text(rows[2:])
     (2, 0)

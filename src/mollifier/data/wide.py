@@ -10,8 +10,7 @@ import pandas as pd
 
 from mollifier.errors import DataError
 
-# Wells of a plate, as A1 to P24.
-_WELL = re.compile(r"[A-P]\d{1,2}")
+_WELL = re.compile(r"[A-P]\d{1,2}")  # Wells of a plate, as A1 to P24.
 
 
 def stacked(
@@ -19,18 +18,10 @@ def stacked(
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """A table with its columns of numbers, but for those kept, below one another, and the units.
 
-    Parameters
-    ----------
-    table, units
-        As `mollifier.data.tables.read_table` gives them.
-    wide
-        Name of what the columns hold -> name of what distinguishes them, whose values are the headers, as
-        numbers if all are.
-    kept
-        Columns that are not stacked.
+    Table and units are as `mollifier.data.tables.read_table` gives them. ``wide`` has, by the name of what
+    the columns hold, the name of what distinguishes them, whose values are the headers, as numbers if all
+    are. Columns ``kept`` are not stacked.
 
-    Examples
-    --------
     >>> plate = pd.DataFrame({"t": [0, 1], "A1": [0.1, 0.2], "A2": [0.3, 0.4]})
     >>> rows, units = stacked(plate, {"t": "h"}, {"u": "well"}, ["t"])
     >>> rows["well"].tolist(), rows["u"].tolist()

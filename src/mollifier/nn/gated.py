@@ -22,8 +22,6 @@ class ModifiedMLP(Network):
     the inputs and can multiply them: steep fields train better than in an `MLP`. Options are those of
     `Network`; all layers but the last may be factorised, and ``depth - 1`` of the hidden ones are gated.
 
-    Examples
-    --------
     >>> ModifiedMLP(2, 3, width=8)(torch.zeros(5, 2)).shape
     torch.Size([5, 3])
     """

@@ -17,8 +17,6 @@ def imposed(problem: InverseProblem, name: str) -> bool:
     None does that reaches them: at a bound, where a condition puts the state, its raw values would grow
     without end.
 
-    Examples
-    --------
     >>> import mollifier as mf
     >>> t = np.linspace(0, 1, 9)
     >>> obs = mf.Observations(values={"c": np.exp(-t)}, points={"t": t})

@@ -16,16 +16,10 @@ _SHARE, _STEPS = 1e-8, 100
 class Eliminated:
     """A symmetric matrix ``[[core, between], [between', border]]`` with its core ``L L'`` eliminated.
 
-    Parameters
-    ----------
-    factor
-        L.
-    between, border
-        Parts of the matrix, of shapes (n, p) and (p, p).
-    rows
-        Matrix (m, n + p) of which the whole is the square. It is given where the core's largest entries, by
-        high derivatives on close nodes, exceed the data's part so far that rounding and the factor's ridge
-        would hold the states: the unknowns, which these could not follow, would seem too well known.
+    ``factor`` is L, (n, n); ``between`` is (n, p) and ``border`` (p, p). The whole is the square of the
+    matrix ``rows`` (m, n + p), which is given where the core's largest entries, by high derivatives on close
+    nodes, exceed the data's part so far that rounding and the factor's ridge would hold the states: the
+    unknowns, which these could not follow, would seem too well known.
     """
 
     def __init__(
@@ -36,8 +30,7 @@ class Eliminated:
         rows: sp.csr_array | None = None,
     ) -> None:
         self.factor = factor
-        #: ``L^-1 between``, shape (n, p).
-        self.half = factor.forward(between.toarray())
+        self.half = factor.forward(between.toarray())  #: ``L^-1 between``, shape (n, p).
         if rows is None or not self.half.size:
             schur = border - self.half.T @ self.half
         else:

@@ -15,8 +15,8 @@ JITTER = 1e-10  #: Ridge against rounding errors, as a share of a matrix's mean 
 
 SINGULAR = 1e-11  #: Eigenvalues of a scaled matrix below which they count as zero.
 
+#: Diagonal entry of a semidefinite matrix, over the largest, at which the others of its row round to zero.
 _UNUSED = 1e-30
-"""Diagonal entry of a semidefinite matrix, over the largest, at which the others of its row round to zero."""
 
 
 def inverted(matrix: Array) -> Array:
@@ -63,8 +63,6 @@ def solved(matrix: Array, right: Array) -> Array:
     By least squares if rounding made the matrix indefinite. Unknowns on which nothing depends, whose rows
     are zero, are zero, as by least squares, and do not make others need them.
 
-    Examples
-    --------
     >>> solved(np.diag([4.0, 0.0]), np.array([2.0, 0.0])).tolist()
     [0.5, 0.0]
     """

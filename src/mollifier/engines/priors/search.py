@@ -17,8 +17,7 @@ _WORST = 1e30  #: In place of minus the logarithm of an evidence of zero, of whi
 
 _MOST_PARABOLAS = 20  #: Most places that `minimise` looks at beside its grid.
 
-# Span of a parabola, of logarithms, below which its vertex is near the least.
-_NARROW = 1.0
+_NARROW = 1.0  # Span of a parabola, of logarithms, below which its vertex is near the least.
 
 
 @dataclass(frozen=True, eq=False)
