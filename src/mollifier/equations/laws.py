@@ -63,7 +63,7 @@ def over_fields(names: Names, unknown: str) -> tuple[str, ...]:
 def as_functions(expr: sympy.Expr, names: Names) -> sympy.Expr:
     """An expression with the symbols of laws and of their derivatives as functions of the state."""
     found: dict[Any, Any] = {}
-    for symbol in expr.free_symbols:
+    for symbol in sorted(expr.free_symbols, key=str):
         kind, d = names.resolve(str(symbol))
         if kind == "unknown" and over_fields(names, d.field):
             over = names.over(d.field)

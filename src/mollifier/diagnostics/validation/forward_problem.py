@@ -192,5 +192,5 @@ def solved_fields(system: EquationSystem) -> tuple[str, ...]:
 def derivatives_of(expressions: Any, system: EquationSystem) -> dict[str, Derivative]:
     """Symbols of fields and unknowns in some expressions, and what they denote."""
     symbols = {s.name for e in expressions for s in e.free_symbols}
-    found = {s: system.names.resolve(s) for s in symbols}
+    found = {s: system.names.resolve(s) for s in sorted(symbols)}
     return {s: r.derivative for s, r in found.items() if r.kind in ("field", "unknown", "known")}

@@ -132,7 +132,7 @@ def _symbols_of(
 ) -> dict[sympy.Symbol, Derivative]:
     """The symbols of some states and their derivatives in a residual."""
     resolve = problem.system.names.resolve
-    found = {sympy.Symbol(str(s)): resolve(str(s)).derivative for s in residual.free_symbols}
+    found = {sympy.Symbol(str(s)): resolve(str(s)).derivative for s in sorted(residual.free_symbols, key=str)}
     return {s: d for s, d in found.items() if d.field in names}
 
 

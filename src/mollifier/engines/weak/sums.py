@@ -95,10 +95,10 @@ class WeakSums:
 
         The sums of a number are products of small matrices, one for each axis.
         """
-        numbers: set[tuple] | None = None
+        numbers: list[tuple] | None = None  # a set's order, and so that of sums, would change from run to run
         for slab, found in self._evaluated(coefficients, *kinds):
             if numbers is None:
-                numbers = {k for k, v in found.items() if v.size == 1}
+                numbers = [k for k, v in found.items() if v.size == 1]
                 inner = self.data.inner
                 yield inner, {k: np.broadcast_to(found[k], self.data.shape(inner)) for k in numbers}
             if len(numbers) == len(found):
@@ -173,14 +173,15 @@ class WeakSums:
 
         Channels whose integrands have the same slopes, as those along x and y, share their sums.
         """
-        shared: dict[frozenset, list[tuple[int, Channel]]] = {}
+        shared: dict[tuple, list[tuple[int, Channel]]] = {}
         for c, channel in enumerate(self.form.channels):
-            own = {(u, e) for (d, u), e in self.integrands.slopes.items() if d == c and u.field == name}
-            shared.setdefault(frozenset(own), []).append((c, channel))
+            own = [(u, e) for (d, u), e in self.integrands.slopes.items() if d == c and u.field == name]
+            shared.setdefault(tuple(own), []).append((c, channel))
         total = np.zeros((self.equations * space.size, self._of[name].size))
         for slab, found in self._evaluated(coefficients, "rest", "slope"):
             for own, channels in shared.items():
-                factors = {u: f for u, _ in own if (f := found["slope", channels[0][0], u]).any()}
+                first = ((u, found["slope", channels[0][0], u]) for u, _ in own)
+                factors = {u: f for u, f in first if f.any()}
                 for i, functions in enumerate(zip(*(self._functions(u, slab) for u in factors), strict=True)):
                     values = sum(f * g for f, g in zip(factors.values(), functions, strict=True))
                     whole = np.broadcast_to(values, self.data.shape(slab))
