@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 import mollifier as mf
+from mollifier.engines.identifiability.posterior import inverse
 from mollifier.engines.identifiability.undetermined import (
     free_directions,
     noise_bound,
@@ -158,3 +159,17 @@ def test_point_sources_that_are_zero_nearly_everywhere():
     sd, prior = np.full(sources.shape, 0.02), np.full(sources.shape, 1.0)
     assert not undetermined_places(sources, sd, sd, prior).any()
     assert undetermined_places(sources, 20 * sd, 20 * sd, prior).all()
+
+
+def test_variances_are_positive_where_rounding_makes_a_precision_indefinite():
+    """Their root was taken of a negative number, with a warning, and the number counted as neither."""
+    rng = np.random.default_rng(2)
+    rows = rng.standard_normal((3, 6))
+    rows = np.vstack([rows, rows[:1] + 1e-9 * rng.standard_normal((1, 6)), rows[1:2] - rows[2:]])
+    units = np.array([1e-6, 1.0, 1e8, 1.0, 1e3])
+    precision = rows @ rows.T * units[:, None] * units
+    size = 1 / np.sqrt(np.diag(precision))
+    assert np.diag(np.linalg.inv(precision * size[:, None] * size)).min() < 0
+    assert (np.diag(inverse(precision)) > 0).all()
+    well = precision + np.diag(units**2)
+    np.testing.assert_allclose(inverse(well), np.linalg.inv(well), rtol=1e-6)

@@ -9,6 +9,7 @@ import numpy as np
 
 from mollifier.engines.identifiability.slopes import Linearised, SampledBasis, Sums, correlation, splines
 from mollifier.engines.identifiability.structure import Terms
+from mollifier.engines.linalg.dense import SINGULAR, inverted
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.orders import Derivative
 
@@ -95,6 +96,18 @@ class SampledPosterior:
 
 
 def inverse(matrix: Array) -> Array:
-    """Of a positive definite matrix whose rows may be of very different units."""
+    """Of a positive definite matrix (n, n) whose rows may be of very different units.
+
+    Its diagonal is positive: eigenvalues that rounding made less than its own size are raised to that.
+
+    >>> bool((np.diag(inverse(np.array([[1.0, 1 + 1e-15], [1 + 1e-15, 1.0]]))) > 0).all())
+    True
+    """
     size = 1 / np.sqrt(np.diag(matrix))
-    return np.linalg.inv(matrix * size[:, None] * size) * size[:, None] * size
+    scaled = matrix * size[:, None] * size
+    try:
+        found = inverted(scaled)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh((scaled + scaled.T) / 2)
+        found = (vectors / np.maximum(values, SINGULAR)) @ vectors.T
+    return found * size[:, None] * size
