@@ -79,12 +79,13 @@ class NoiseTuning:
 
 
 DEFAULT = NoiseTuning()
-_EFFECTS: dict[tuple[bool, str], Kind] = {
+EFFECTS: dict[tuple[bool, str], Kind] = {
     (True, "gain"): "sensor_gain",
     (True, "offset"): "sensor_offset",
     (False, "gain"): "frame_gain",
     (False, "offset"): "frame_offset",
 }
+"""Whether of a sensor or of a frame, and how its values have it in common -> in the words that declare it."""
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,7 @@ def _across(
     grave = seen.part / total * min(tuning.window, nodes[b].size) > tuning.grave
     size, sd = float(np.sqrt(seen.part)) / rms, float(np.sqrt(total))
     if seen.how != "correlated" and time is not None and time in (names[a], names[b]):
-        whose = _EFFECTS[names[b] == time, seen.how]
+        whose = EFFECTS[names[b] == time, seen.how]
         return NoiseFinding(whose, seen.size if seen.how == "gain" else size, names[b], 0.0, grave, sd)
     length = high.length * float(np.median(np.diff(nodes[b])))
     return NoiseFinding("correlated", size, names[b], length, grave, sd)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
 
 import mollifier as mf
+from mollifier.engines.gates.gates import gated
 from mollifier.engines.gates.noise import noise_as_assumed
 from mollifier.engines.gates.residuals import independent_residuals
 from mollifier.problem.solution import Solution
@@ -156,3 +159,51 @@ def test_noise_gate_notes_errors_beyond_the_estimate(given):
         z = solution.scaled_errors("u")
         size = f"{np.sqrt(np.mean(z**2)):.2g}"
         assert f"u: the errors are {size} times the noise that was estimated" in status.message
+
+
+def test_residual_gate_names_the_declaration():
+    """With sizes that are about those drawn: the truth absorbs nothing here."""
+    w = np.random.default_rng(0).standard_normal((12, 25))
+    gain = independent_residuals(*answered(0.02 * w[:, :1] * U))
+    offset = independent_residuals(*answered(0.02 * w[:1] + 0 * U))
+    assert gain is not None
+    assert offset is not None
+    assert 0.01 < float(gain.message.split("{u: {sensor_gain: ")[1].rstrip("}")) < 0.03
+    rms = np.sqrt(np.mean(U**2))
+    assert 0.01 < float(offset.message.split("{u: {frame_offset: ")[1].rstrip("}")) * rms < 0.03
+
+
+def curve(noise: np.ndarray) -> tuple[mf.InverseProblem, Solution]:
+    """A decay over one coordinate, and an answer whose residuals are the noise."""
+    t = np.linspace(0, 3, noise.size)
+    data = mf.Observations({"u": np.exp(-t) + noise}, {"t": t}, noise={"u": np.full(t.size, 0.01)})
+    rows = {n: ("observation", v) for n, v in {"t": t, "u": np.exp(-t) + noise}.items()}
+    rows |= {"u_sd": ("observation", np.full(t.size, 0.01)), "u_fitted": ("observation", np.exp(-t))}
+    rows["u_held_out"] = ("observation", np.zeros(t.size, bool))
+    fit, empty = xr.Dataset(rows).set_coords(["t"]), xr.Dataset({"loss": ("step", [])})
+    problem = mf.InverseProblem("u_t = -k*u", data, {"k": mf.ScalarUnknown()})
+    return problem, Solution(mf.Status("converged"), {}, xr.Dataset(), fit, empty, {"engine": "joint"})
+
+
+def test_residual_gate_correlation_along_one_coordinate():
+    """Of 200 curves with white noise at most one is called correlated."""
+    rng = np.random.default_rng(0)
+    slow = 0.01 * np.convolve(rng.standard_normal(66), np.ones(7) / np.sqrt(7), "valid")
+    status = independent_residuals(*curve(slow))
+    assert status is not None
+    assert "have a slow change" in status.message
+    assert "noise: {u: {correlated: {t: " in status.message
+    draws = [independent_residuals(*curve(0.01 * rng.standard_normal(60))) for _ in range(200)]
+    assert sum(d is not None for d in draws) <= 1
+
+
+def test_a_misfit_names_what_its_residuals_have_in_common():
+    """The engine sees the size of the misfit alone, and said nothing of gains."""
+    problem, solution = answered(0.02 * np.random.default_rng(0).standard_normal((12, 1)) * U)
+    judged = replace(solution, status=mf.Status("misfit", "too large"))
+    status = gated(problem, judged)
+    assert status.name == "misfit"
+    assert "sensor_gain" in status.message
+    assert status.message.endswith("too large")
+    stopped = gated(problem, replace(solution, status=mf.Status("time limit", "late")))
+    assert stopped.message == "late"

@@ -38,14 +38,18 @@ GATES: Sequence[Gate] = (
 
 CAUSES = GATES[:2]  #: What may be the cause of a status that is not `converged`.
 
+OF_MISFIT = (noise_as_assumed, independent_residuals)  #: Of a `misfit` besides: an engine sees its size alone.
+
 
 def gated(problem: InverseProblem, solution: Solution, gates: Sequence[Gate] | None = None) -> Status:
     """The status of a solution after all gates; one that is not `converged` keeps its name.
 
-    Damaged values and edges are then named before its message: they may be the cause.
+    Damaged values and edges, and of a misfit what its residuals have in common, are then named before its
+    message: they may be the cause.
     """
     if not solution.status.ok:
-        causes = [cause(problem, solution) for cause in CAUSES] if gates is None else []
+        tests = (*CAUSES, *(OF_MISFIT if solution.status.name == "misfit" else ()))
+        causes = [cause(problem, solution) for cause in tests] if gates is None else []
         text = "; ".join(s.message for s in (*causes, solution.status) if s is not None)
         return replace(solution.status, message=text)
     found = [s for gate in (GATES if gates is None else gates) if (s := gate(problem, solution)) is not None]

@@ -1,8 +1,8 @@
 """Whether the residuals of the measurements are independent, for engines that solve for the states.
 
-One gain or offset for each sensor or frame and correlation along them are seen in the residuals, and so are
-terms that the equation lacks. A fit absorbs part of the noise, which makes residuals slightly negatively
-correlated: the tests are one-sided.
+One gain or offset for each sensor or frame and correlation along them, or along the only coordinate, are seen
+in the residuals, and so are terms that the equation lacks. A fit absorbs part of the noise, which makes its
+residuals slightly negatively correlated: the tests are one-sided.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mollifier.data.effects import Rows, Seen
+from mollifier.data.noise_structure import EFFECTS, Kind, NoiseFinding
+from mollifier.engines.gates.noise import FEWEST
 from mollifier.engines.registry import ENGINES
 from mollifier.equations.names import time_coordinate
 from mollifier.mollify.arrays import Array, Index
@@ -32,6 +34,7 @@ class ResidualTuning:
 
 
 DEFAULT = ResidualTuning()
+_SERIES = "series"  # residuals over one coordinate
 
 
 def independent_residuals(problem: InverseProblem, solution: Solution) -> Status | None:
@@ -46,12 +49,34 @@ def independent_residuals(problem: InverseProblem, solution: Solution) -> Status
             if seen is not None and not declared & {seen.how, f"{group}_{seen.how}"}:
                 what = {"gain": "gain", "offset": "offset", "correlated": "slow change"}[seen.how]
                 share = f"{100 * seen.part / rows.variance:.0f} % of their variance"
+                where = f"a common {what} in each {group}" if group != _SERIES else f"a {what}"
                 return Status(
                     "misfit",
-                    f"the residuals of {f} have a common {what} in each {group} ({share}): the noise has, or "
-                    "the equation lacks something; the standard errors assume independent noise",
+                    f"the residuals of {f} have {where} ({share}): the noise has, or the equation lacks "
+                    "something; the standard errors assume independent noise. If it is the noise, declare "
+                    f"it, as {_declaration(problem, solution, f, group, rows, seen)}",
                 )
     return None
+
+
+def _declaration(
+    problem: InverseProblem, solution: Solution, field: str, group: str, rows: Rows, seen: Seen
+) -> str:
+    """The words of a problem file for what the residuals have in common."""
+    names = problem.data.coordinates_of(field)
+    time = time_coordinate(names)
+    along = (
+        names[0] if len(names) == 1 else time if group == "sensor" else next(c for c in names if c != time)
+    )
+    if seen.how == "correlated":
+        step = float(np.median(np.diff(np.unique(solution.fit[along].values))))
+        return NoiseFinding("correlated", 0.0, along, rows.length * step).declaration(field)
+    size = seen.size
+    if seen.how == "offset":  # of standardised residuals
+        sd, values = solution.fit[f"{field}_sd"].values, solution.fit[field].values
+        size *= float(np.nanmedian(sd) / np.sqrt(np.nanmean(values**2)))
+    kind: Kind = EFFECTS[group == "sensor", seen.how]
+    return NoiseFinding(kind, size).declaration(field)
 
 
 def _grave(rows: Rows, tuning: ResidualTuning) -> Seen | None:
@@ -69,7 +94,11 @@ def _rows(problem: InverseProblem, solution: Solution, field: str) -> dict[str, 
     kept = np.isfinite(z) & ~fit[f"{field}_held_out"].values.astype(bool)
     names = problem.data.coordinates_of(field)
     time = time_coordinate(names)
-    if not time or len(names) < 2:
+    if len(names) == 1:
+        order = np.argsort(fit[names[0]].values[kept])
+        series = z[kept][order][None]
+        return {_SERIES: Rows(series, 0 * series, np.ones_like(series))} if series.size >= FEWEST else {}
+    if not time:
         return {}
     level = (fit[f"{field}_fitted"].values / fit[f"{field}_sd"].values)[kept]
     t = fit[time].values[kept]
