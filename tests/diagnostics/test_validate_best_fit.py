@@ -9,10 +9,12 @@ import pytest
 import xarray as xr
 
 import mollifier as mf
+from mollifier.diagnostics.validation import forward as forward_module
 from mollifier.diagnostics.validation.corrections import fitted, most_likely
+from mollifier.diagnostics.validation.forward_problem import NoForwardSolutionError
 from mollifier.diagnostics.validation.modes import SmoothModes
 from mollifier.diagnostics.validation.validate import validate
-from mollifier.mollify.grid import Axis
+from mollifier.mollify.grid import Axis, Grid
 
 
 def noisy(u, rng, noise):
@@ -108,6 +110,39 @@ def test_modes_derivatives(axis):
     x, h = np.linspace(0.1, 1.9, 19), 1e-6
     slope = (modes.factor("x", x + h) - modes.factor("x", x - h)) / (2 * h)
     np.testing.assert_allclose(modes.factor("x", x, 1), slope, atol=1e-6)
+
+
+def test_modes_that_touch_nothing_given_are_left_out():
+    """A quarter of the products of splines counts: those at the start, and at the two ends at any time."""
+    axes = {"x": Axis("x", 0, 2, 41), "t": Axis("t", 0, 1, 30)}
+    every = SmoothModes(axes, {"x": 20, "t": 12}, "t")
+    grid, given = Grid(axes["x"]), np.array([0, 40])
+    kept = every.touching(grid, given, 1)
+    assert kept.size == 20 + 2 * 11
+    coefficients = np.random.default_rng(0).standard_normal(every.size)
+    states = xr.DataArray(np.zeros((41, 30)), {"x": axes["x"].points, "t": axes["t"].points}, ("x", "t"))
+    whole = every.correction(states, coefficients)
+    part = kept.correction(states, coefficients[kept.kept])
+    np.testing.assert_allclose(part.isel(t=0), whole.isel(t=0), atol=1e-12)
+    np.testing.assert_allclose(part.isel(x=[0, -1]), whole.isel(x=[0, -1]), atol=1e-12)
+    slices = kept.given(["u"], [("u", 0)], grid, axes["t"].points[12], 1)["u", 0]
+    assert slices.shape == (41, kept.size + 1)
+    np.testing.assert_allclose(slices[:, :-1] @ coefficients[kept.kept], part.isel(t=12), atol=1e-12)
+
+
+def test_a_finer_grid_that_takes_too_many_steps_leaves_the_coarser_one(monkeypatch):
+    """The answer was doubtful, as if the equation could not be solved."""
+    whole = forward_module.solve_on
+
+    def limited(problem, refined):
+        if refined > 1:
+            raise NoForwardSolutionError("it takes too many evaluations")
+        return whole(problem, refined)
+
+    monkeypatch.setattr(forward_module, "solve_on", limited)
+    found = validate(mf.solve(oscillator(0, 0.02), "weak"))
+    assert found.status == "holds"
+    assert any("hardly resolved" in n for n in found.notes)
 
 
 def test_most_likely_scale_and_fit():

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import mollifier as mf
 from mollifier.engines.collocated.bijection import Scalar
 from mollifier.engines.collocated.laplace import wide_sd
-from mollifier.engines.growing_noise import Growth, growing, weighed
+from mollifier.engines.growing_noise import Growth, growing, noise_of, weighed
 
 
 def decay(noise: str, seed: int, rate: float = 0.5) -> mf.InverseProblem:
@@ -77,3 +78,41 @@ def test_a_wide_prior_has_the_size_of_the_number():
     number.assign(0.4)
     assert first == pytest.approx(0.001, rel=0.5)
     assert wide_sd(number) == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("what", ["white", "waves", "given", "far"])
+def test_noise_of_an_answer(what):
+    """An estimate that is half of what white residuals show is mended; waves, or a tenth, are no noise."""
+    t = np.linspace(0, 1, 100)
+    errors = 0.02 * np.random.default_rng(0).standard_normal(100)
+    errors = 0.03 * np.sin(12 * t) if what == "waves" else errors
+    sd = np.full(100, 0.002 if what == "far" else 0.01)
+    columns = {"u": 2 + errors, "u_sd": sd, "u_fitted": 2 + 0 * t, "u_held_out": np.zeros(100, bool), "t": t}
+    fit = xr.Dataset({n: ("observation", v) for n, v in columns.items()}).set_coords("t")
+    source = {"noise_source": {"u": "given" if what == "given" else "estimated"}}
+    empty = xr.Dataset({"loss": ("step", [])})
+    solution = mf.Solution(mf.Status("converged"), {}, xr.Dataset(), fit, empty, source)
+    found = noise_of(solution, "u")
+    if what == "white":
+        np.testing.assert_allclose(found, np.sqrt(np.mean(errors**2)))
+    else:
+        np.testing.assert_array_equal(found, sd)
+
+
+def test_noise_of_an_answer_grows():
+    """Where samples were not weighed so, as in the weak engine."""
+    t = np.linspace(0, 3, 400)
+    u = np.exp(-t)
+    noisy = u * (1 + 0.05 * np.random.default_rng(0).standard_normal(400))
+    columns = {
+        "u": noisy,
+        "u_sd": np.full(400, 0.02),
+        "u_fitted": u,
+        "u_held_out": np.zeros(400, bool),
+        "t": t,
+    }
+    fit = xr.Dataset({n: ("observation", v) for n, v in columns.items()}).set_coords("t")
+    empty = xr.Dataset({"loss": ("step", [])})
+    about = {"noise_source": {"u": "estimated"}}
+    solution = mf.Solution(mf.Status("converged"), {}, xr.Dataset(), fit, empty, about)
+    np.testing.assert_allclose(noise_of(solution, "u"), 0.05 * u, rtol=0.3)

@@ -36,6 +36,7 @@ def recorded(engine: str, request: Request, solution: Solution, seconds: float) 
         "device": "cpu",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "noise": {f: problem.data.noise_sd(f) for f in problem.fields},
+        "noise_source": {f: problem.data.noise_source(f) for f in problem.fields},
         "seconds": seconds,
     }
     return replace(solution, provenance={**made, **solution.provenance})

@@ -8,14 +8,15 @@ least squares: Carroll and Ruppert, Transformation and Weighting in Regression, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mollifier.data.neighbours import neighbour_correlation
+from mollifier.data.noise_structure import DEFAULT as STRUCTURE
 from mollifier.data.noise_structure import growth
-from mollifier.mollify.arrays import Array
+from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.distributions import normal_tail, ranks
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
@@ -60,7 +61,7 @@ class Growth:
         return abs(other.share - self.share) <= by * self.share
 
 
-def growing(problem: InverseProblem, solution: Solution, tuning: GrowthTuning = DEFAULT) -> dict[str, Growth]:
+def growing(problem: InverseProblem, solution: Solution) -> dict[str, Growth]:
     """Fields whose noise was estimated and grows with the value, by the residuals of a fit.
 
     Residuals that neighbours share are no noise, and change nothing; nor do those of damaged values.
@@ -68,31 +69,59 @@ def growing(problem: InverseProblem, solution: Solution, tuning: GrowthTuning = 
     if solution.status.name not in SETTLED or problem.data.damage:
         return {}
     estimated = [f for f in problem.fields if problem.data.noise_source(f) == "estimated"]
-    found = {f: _growth(problem, solution, f, tuning) for f in estimated if not problem.data.noise_effects(f)}
+    found = {
+        f: _growth(*_residuals(solution, f, problem.data.coordinates_of(f)))
+        for f in estimated
+        if not problem.data.noise_effects(f)
+    }
     return {f: seen for f, seen in found.items() if seen is not None}
 
 
-def _growth(problem: InverseProblem, solution: Solution, field: str, tuning: GrowthTuning) -> Growth | None:
-    points, errors, level = _residuals(problem, solution, field)
-    level = _floored(level, tuning)
-    if errors.size < tuning.fewest or not errors.any():
+def _growth(points: Array, errors: Array, level: Array) -> Growth | None:
+    level = _floored(level)
+    if errors.size < DEFAULT.fewest or not errors.any() or not np.ptp(level):
         return None
     squares = errors**2
     correlation = float(np.corrcoef(ranks(squares), ranks(level))[0, 1])
-    if not normal_tail(correlation * np.sqrt(errors.size)) < tuning.level:
+    if not normal_tail(correlation * np.sqrt(errors.size)) < DEFAULT.level:
         return None
-    floor, slope = growth(np.minimum(squares, tuning.clip * np.mean(squares)), level**2)
+    floor, slope = growth(np.minimum(squares, DEFAULT.clip * np.mean(squares)), level**2)
     seen = Growth(float(np.sqrt(floor)), float(np.sqrt(slope)))
     sd = seen.sd(level)
-    if not sd.max() > tuning.factor * sd.min() > 0:
+    if not sd.max() > DEFAULT.factor * sd.min() > 0:
         return None
-    chance = neighbour_correlation(errors / sd, points)[1]
-    return None if chance is not None and chance < tuning.white else seen
+    return seen if _white(errors / sd, points) else None
 
 
-def weighed(
-    problem: InverseProblem, solution: Solution, found: Mapping[str, Growth], tuning: GrowthTuning = DEFAULT
-) -> InverseProblem:
+def _white(z: Array, points: Array) -> bool:
+    """Whether neighbours share nothing of standardised residuals: an equation that is wrong leaves waves."""
+    chance = neighbour_correlation(z, points)[1]
+    return chance is None or chance > DEFAULT.white
+
+
+def noise_of(solution: Solution, field: str) -> Array:
+    """Standard errors of the samples of a field, shape (observations,), for whoever judges an answer.
+
+    They are those of the table of the fit. Of noise that was estimated they are what the residuals show, as
+    long as these are white: they grow with the value where the samples were not weighed so, and are larger by
+    the rms of the standardised residuals, up to a factor of three, beyond which the equation is in doubt.
+    """
+    fit = solution.fit
+    sd = fit[f"{field}_sd"].values
+    if solution.provenance.get("noise_source", {}).get(field) != "estimated":
+        return sd
+    over = [str(c) for c in fit.coords if np.isfinite(fit[c].values).any()]
+    points, errors, level = _residuals(solution, field, over)
+    seen = None if field in solution.provenance.get("growing_noise", {}) else _growth(points, errors, level)
+    if seen is not None:
+        typical = float(np.sqrt(np.mean(level**2)))
+        sd = seen.sd(np.maximum(np.abs(fit[f"{field}_fitted"].values), DEFAULT.least * typical))
+    z = errors / sd[_there(solution, field)]
+    times = float(np.sqrt(np.mean(z**2))) if z.size and np.isfinite(z).all() else 1.0
+    return sd * times if 1.0 < times < STRUCTURE.mistaken and _white(z, points) else sd
+
+
+def weighed(problem: InverseProblem, solution: Solution, found: Mapping[str, Growth]) -> InverseProblem:
     """The problem with the standard errors of its samples as the residuals of a fit show them."""
     errors = {}
     for f, seen in found.items():
@@ -102,18 +131,21 @@ def weighed(
         level = np.empty(len(samples.values))
         of_samples = np.lexsort(np.column_stack([samples.points, samples.values]).T)
         level[of_samples] = fit[f"{f}_fitted"].values[there][np.lexsort(rows.T)]
-        errors[f] = seen.sd(_floored(np.abs(level), tuning))
+        errors[f] = seen.sd(_floored(np.abs(level)))
     return replace(problem, data=problem.data.weighed(errors))
 
 
-def _residuals(problem: InverseProblem, solution: Solution, field: str) -> tuple[Array, Array, Array]:
+def _there(solution: Solution, field: str) -> Mask:
+    return np.isfinite(solution.fit[f"{field}_fitted"].values - solution.fit[field].values)
+
+
+def _residuals(solution: Solution, field: str, over: Sequence[str]) -> tuple[Array, Array, Array]:
     """Places (n, d), residuals (n,) and sizes of the fitted values (n,)."""
-    fit = solution.fit
-    errors = fit[f"{field}_fitted"].values - fit[field].values
-    there = np.isfinite(errors)
-    points = np.column_stack([fit[c].values for c in problem.data.coordinates_of(field)])
-    return points[there], errors[there], np.abs(fit[f"{field}_fitted"].values)[there]
+    fit, there = solution.fit, _there(solution, field)
+    fitted = fit[f"{field}_fitted"].values[there]
+    points = np.column_stack([fit[c].values[there] for c in over])
+    return points, fitted - fit[field].values[there], np.abs(fitted)
 
 
-def _floored(level: Array, tuning: GrowthTuning) -> Array:
-    return np.maximum(level, tuning.least * float(np.sqrt(np.mean(level**2))) if level.size else 0.0)
+def _floored(level: Array) -> Array:
+    return np.maximum(level, DEFAULT.least * float(np.sqrt(np.mean(level**2))) if level.size else 0.0)

@@ -96,7 +96,12 @@ def _resolved(
     for n in levels:
         if before is not None and not problem.affordable(n):
             break
-        solver, values = solve_on(problem, n)
+        try:
+            solver, values = solve_on(problem, n)
+        except NoForwardSolutionError:
+            if found is None:
+                raise
+            break  # too many steps on a finer grid; the coarser one is known to hold to what it changed
         found = n, solver, values
         errors = [errors_of(values[f], d) for f, d in data.items()]
         if before is not None:

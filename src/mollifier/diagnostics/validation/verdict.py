@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mollifier.data.neighbours import neighbour_correlation
+from mollifier.engines.growing_noise import noise_of
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.distributions import chi2_tail, chi2_upper
 from mollifier.problem.solution import Solution
@@ -40,8 +41,8 @@ def floored(sd: Array, values: Array) -> Array:
 
 
 def noise(solution: Solution, name: str) -> Array:
-    """Standard errors of the measurements of a state, shape (n,)."""
-    return floored(solution.fit[f"{name}_sd"].values, solution.fit[name].values)
+    """Standard errors of the measurements of a state, shape (n,), as the residuals show those estimated."""
+    return floored(noise_of(solution, name), solution.fit[name].values)
 
 
 def places(solution: Solution, over: Iterable[Hashable]) -> Array:
