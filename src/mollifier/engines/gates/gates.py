@@ -37,8 +37,7 @@ GATES: Sequence[Gate] = (
 )
 
 CAUSES = GATES[:2]  #: What may be the cause of a status that is not `converged`.
-
-OF_MISFIT = (noise_as_assumed, independent_residuals)  #: Of a `misfit` besides: an engine sees its size alone.
+OF_MISFIT = (noise_as_assumed, independent_residuals)  #: Of a `misfit` besides: engines see its size alone.
 
 
 def gated(problem: InverseProblem, solution: Solution, gates: Sequence[Gate] | None = None) -> Status:
