@@ -115,7 +115,10 @@ def noise_of(solution: Solution, field: str) -> Array:
     seen = None if field in solution.provenance.get("growing_noise", {}) else _growth(points, errors, level)
     if seen is not None:
         typical = float(np.sqrt(np.mean(level**2)))
-        sd = seen.sd(np.maximum(np.abs(fit[f"{field}_fitted"].values), DEFAULT.least * typical))
+        grown = seen.sd(np.maximum(np.abs(fit[f"{field}_fitted"].values), DEFAULT.least * typical))
+        # What a fit follows of the noise is none of its residuals: in the mean square it is no less.
+        there = _there(solution, field)
+        sd = grown * max(1.0, float(np.sqrt(np.mean(sd[there] ** 2) / np.mean(grown[there] ** 2))))
     z = errors / sd[_there(solution, field)]
     times = float(np.sqrt(np.mean(z**2))) if z.size and np.isfinite(z).all() else 1.0
     return sd * times if 1.0 < times < STRUCTURE.mistaken and _white(z, points) else sd
