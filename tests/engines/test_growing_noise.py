@@ -97,37 +97,3 @@ def test_noise_of_an_answer(what):
         np.testing.assert_allclose(found, np.sqrt(np.mean(errors**2)))
     else:
         np.testing.assert_array_equal(found, sd)
-
-
-def test_noise_of_an_answer_grows():
-    """Where samples were not weighed so, as in the weak engine."""
-    t = np.linspace(0, 3, 400)
-    u = np.exp(-t)
-    noisy = u * (1 + 0.05 * np.random.default_rng(0).standard_normal(400))
-    columns = {
-        "u": noisy,
-        "u_sd": np.full(400, 0.02),
-        "u_fitted": u,
-        "u_held_out": np.zeros(400, bool),
-        "t": t,
-    }
-    fit = xr.Dataset({n: ("observation", v) for n, v in columns.items()}).set_coords("t")
-    empty = xr.Dataset({"loss": ("step", [])})
-    about = {"noise_source": {"u": "estimated"}}
-    solution = mf.Solution(mf.Status("converged"), {}, xr.Dataset(), fit, empty, about)
-    np.testing.assert_allclose(noise_of(solution, "u"), 0.05 * u, rtol=0.3)
-
-
-def test_noise_of_an_answer_is_no_less_than_its_estimate():
-    """A fit that follows half of the noise leaves less of it, which made a right answer `refuted`."""
-    t = np.linspace(0, 3, 400)
-    u = np.exp(-t)
-    noisy = u * (1 + 0.01 * np.random.default_rng(0).standard_normal(400))
-    columns = {"u": noisy, "u_sd": np.full(400, 0.02), "u_fitted": u, "t": t}
-    columns["u_held_out"] = np.zeros(400, bool)
-    fit = xr.Dataset({n: ("observation", v) for n, v in columns.items()}).set_coords("t")
-    empty, about = xr.Dataset({"loss": ("step", [])}), {"noise_source": {"u": "estimated"}}
-    solution = mf.Solution(mf.Status("converged"), {}, xr.Dataset(), fit, empty, about)
-    found = noise_of(solution, "u")
-    assert np.sqrt(np.mean(found**2)) == pytest.approx(0.02)
-    assert found[0] > 2 * found[-1]

@@ -102,23 +102,16 @@ def _white(z: Array, points: Array) -> bool:
 def noise_of(solution: Solution, field: str) -> Array:
     """Standard errors of the samples of a field, shape (observations,), for whoever judges an answer.
 
-    They are those of the table of the fit. Of noise that was estimated they are what the residuals show, as
-    long as these are white: they grow with the value where the samples were not weighed so, and are larger by
-    the rms of the standardised residuals, up to a factor of three, beyond which the equation is in doubt.
+    They are those of the table of the fit. Where the noise was estimated and the residuals are white, they are
+    larger by the rms of the standardised residuals, up to a factor of three, beyond which the equation is in
+    doubt. A fit that follows the noise leaves less of it: they are never smaller.
     """
     fit = solution.fit
     sd = fit[f"{field}_sd"].values
     if solution.provenance.get("noise_source", {}).get(field) != "estimated":
         return sd
     over = [str(c) for c in fit.coords if np.isfinite(fit[c].values).any()]
-    points, errors, level = _residuals(solution, field, over)
-    seen = None if field in solution.provenance.get("growing_noise", {}) else _growth(points, errors, level)
-    if seen is not None:
-        typical = float(np.sqrt(np.mean(level**2)))
-        grown = seen.sd(np.maximum(np.abs(fit[f"{field}_fitted"].values), DEFAULT.least * typical))
-        # What a fit follows of the noise is none of its residuals: in the mean square it is no less.
-        there = _there(solution, field)
-        sd = grown * max(1.0, float(np.sqrt(np.mean(sd[there] ** 2) / np.mean(grown[there] ** 2))))
+    points, errors, _ = _residuals(solution, field, over)
     z = errors / sd[_there(solution, field)]
     times = float(np.sqrt(np.mean(z**2))) if z.size and np.isfinite(z).all() else 1.0
     return sd * times if 1.0 < times < STRUCTURE.mistaken and _white(z, points) else sd
