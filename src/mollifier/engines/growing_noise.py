@@ -102,7 +102,7 @@ def _white(z: Array, points: Array) -> bool:
 def noise_of(solution: Solution, field: str) -> Array:
     """Standard errors of the samples of a field, shape (observations,), for whoever judges an answer.
 
-    They are those of the table of the fit. Where the noise was estimated and the residuals are white, they are
+    They are those of the table of the fit. Where the noise was estimated and residuals are white, they are
     larger by the rms of the standardised residuals, up to a factor of three, beyond which the equation is in
     doubt. A fit that follows the noise leaves less of it: they are never smaller.
     """
