@@ -46,11 +46,12 @@ class SmoothModes:
         That is at nodes of the grid, and in space at the first time, with so many orders of derivatives.
         """
         spatial = np.abs(self._over(grid)) > _ZERO
-        ends, early = spatial[given].any(axis=0), np.zeros(1, dtype=bool)
+        ends, early = np.any(spatial[given], axis=0, keepdims=True), np.zeros((1, 1), dtype=bool)
         if self.along:
             low = np.array([self.axes[self.along].lower])
-            early = np.any([self.factor(self.along, low, k)[0] != 0 for k in range(starts)], axis=0)
-        return replace(self, kept=(ends[:, None] | early).ravel())
+            first = np.concatenate([self.factor(self.along, low, k) for k in range(starts)])
+            early = np.any(first != 0, axis=0, keepdims=True)
+        return replace(self, kept=np.logical_or(ends.T, early).ravel())
 
     def factor(self, name: str, x: Array, order: int = 0) -> Array:
         """The functions along one coordinate, or their derivatives, shape (points, functions)."""

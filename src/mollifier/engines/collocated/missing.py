@@ -89,7 +89,8 @@ def missing_term(
                 "it contradicts the data, the equations or another condition"
                 if equation.at
                 else "a term is missing, a constant is wrong, an unknown varies where it was taken as "
-                "constant, or the noise is not white"
+                "constant, the noise is not white, or the states are represented too coarsely (more nodes, "
+                "or a wider network, would tell)"
             )
             least_chance = chance
             why = (
