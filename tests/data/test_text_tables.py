@@ -57,6 +57,7 @@ DIALECTS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*text above the header")
 @pytest.mark.parametrize("name", DIALECTS)
 def test_text_table_dialect(tmp_path: Path, name: str):
     path = tmp_path / "a.csv"
@@ -206,11 +207,18 @@ def test_text_table_words_for_a_missing_value(tmp_path: Path, word: str):
     assert np.flatnonzero(np.isnan(read(path).dataset["u"].values)).tolist() == [4]
 
 
-def test_text_table_says_which_lines_are_above(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_text_table_says_which_lines_are_above(tmp_path: Path):
     path = tmp_path / "a.csv"
     path.write_text("Reader 7\n\nGain,100\nt,u\n" + rows())
-    read(path)
-    assert "2 lines of text above the header, line 4, are left out" in caplog.text
+    with pytest.warns(UserWarning, match="2 lines of text above the header, line 4, are left out"):
+        read(path)
+
+
+def test_text_table_exponents_of_fortran(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_text("t u\n" + "\n".join(f"{k} {k}.5D+0{k % 3}" for k in range(9)))
+    expected = [(k + 0.5) * 10.0 ** (k % 3) for k in range(9)]
+    np.testing.assert_allclose(read(path).dataset["u"].values, expected)
 
 
 def test_wide_table_of_wells_and_of_positions(tmp_path: Path):

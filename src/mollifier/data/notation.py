@@ -29,11 +29,12 @@ class Notation:
         """Of a number."""
         d, g = re.escape(self.decimal), re.escape(self.group)
         whole = rf"(?:[1-9]\d{{0,2}}(?:{g}\d{{3}})+|\d+)" if g else r"\d+"
-        return re.compile(rf"[+-]?(?:{whole}(?:{d}\d*)?|{d}\d+)(?:[eE][+-]?\d+)?")
+        return re.compile(rf"[+-]?(?:{whole}(?:{d}\d*)?|{d}\d+)(?:[eE][+-]?\d+|[dD][+-]\d+)?")
 
     def plain(self, cell: str) -> str:
-        """The number as Python writes it."""
-        return (cell.replace(self.group, "") if self.group else cell).replace(self.decimal, ".")
+        """The number as Python writes it, a `D` of Fortran before the exponent too."""
+        plain = (cell.replace(self.group, "") if self.group else cell).replace(self.decimal, ".")
+        return plain.replace("D", "e").replace("d", "e")
 
     def is_number(self, cell: str) -> bool:
         """Whether a cell is a number, NaN and infinities among them."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import logging
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,6 @@ from mollifier.data.notation import MISSING, PLAIN, Notation, is_text, notation_
 from mollifier.data.preambles import header_below_text
 from mollifier.errors import DataError
 
-_LOG = logging.getLogger(__name__)
 _SEPARATORS = ("\t", ";", ",", "|", None)  # Tried in this order; None is any run of spaces.
 _STATED = re.compile(r'"?sep=(.)"?')  # A first line that names the separator, as spreadsheets read it.
 # Size of the beginning that is looked at, and of its part in which no text holds NUL; longest line.
@@ -121,9 +120,8 @@ def read_layout(file: Path) -> TextTable:
         separator, above = _beginning([head[i] for i in places], stated)
         top = places[above]
         if above:
-            _LOG.warning(
-                "'%s': %d lines of text above the header, line %d, are left out", file, above, top + 1
-            )
+            text = f"'{file}': {above} lines of text above the header, line {top + 1}, are left out."
+            warnings.warn(text, stacklevel=2)
         cells = [split_cells(head[i], separator) for i in places[above:][:_ROWS]]
         notation = notation_of(c for row in cells for c in row) or PLAIN
         comments = [line for line in head[:top] if line.lstrip()[:1] in ("#", "%")]
