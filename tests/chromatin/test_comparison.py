@@ -254,3 +254,11 @@ def test_cli_chromatin_plan(tmp_path):
     assert "--replicates 3" in bad.stderr
     missing = CliRunner().invoke(app, [*words, "--pilot", str(tmp_path / "cell.csv")])
     assert "cells.csv" in missing.stderr
+
+
+def test_plan_of_many_cells():
+    """Half-width, sign and the error of the power are those of the normal distribution."""
+    found = power(StudyPlan(200, difference=0.05, sd_cells=0.2), 400)
+    assert found.half_width == pytest.approx(1.96 * 0.2 * np.sqrt(2 / 200), rel=0.05)
+    assert found.sign > 0.97  # 0.994
+    assert found.power_sd == pytest.approx(np.sqrt(found.power * (1 - found.power) / 400))
