@@ -100,6 +100,8 @@ class Joint(LevenbergMarquardt):
 
     def _judge(self, before: float, after: float, predicted: float) -> None:
         tuning, gain = self.tuning, self._whole * self.objective.count
+        if before - after > tuning.good_decrease * predicted:
+            self.damping = min(self.damping, tuning.first_damping)
         if self._out_of_reach():
             self._finish()
             return

@@ -51,6 +51,8 @@ class JointTuning(CollocatedTuning):
     level_weight: float = 1.0  #: Weight of the equation at the search.
     #: Damping up to which only the unknowns are damped, so that one factor serves all tries of a step.
     light_damping: float = 1e-5
+    #: Share of the predicted decrease from which on a step's damping falls to that of the first step.
+    good_decrease: float = 0.5
     #: Ridge of the states' factor, over the mean information of the data on a value at a node, from which the
     #: elimination of the states is refined: unknowns would otherwise seem better known by about this share.
     felt_ridge: float = 1e-3
