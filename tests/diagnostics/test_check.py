@@ -97,14 +97,6 @@ def test_a_factor_that_is_zero():
     assert "What multiplies D is zero at all samples" in texts(found, "error")
 
 
-def test_a_factor_that_noise_may_hide_at_a_front():
-    """A thin front in much noise: single places show nothing of it, and all together may."""
-    obs = gridded(lambda x, t: x * (1 + t) + t**2, 2e-2, added=True)
-    found = check(InverseProblem("u_t = D*u_xx + r*u", obs, scalars("D", "r")))
-    assert "What multiplies D is zero" not in texts(found, "error")
-    assert "What multiplies D does not exceed the noise" in texts(found, "warning")
-
-
 def test_terms_that_are_proportional():
     obs = gridded(lambda x, t: np.exp(-t) * np.sin(4 * x), 1e-4)
     found = check(InverseProblem("u_t = D*u_xx + r*u", obs, scalars("D", "r")))

@@ -33,9 +33,7 @@ from mollifier.problem.labels import labels
 
 _SHOWN = {1: 101, 2: 41, 3: 15}
 _SURE = 3.0  # Standard deviations by which a signal has to exceed the noise.
-# A factor whose rms is below this share of its natural size is zero if it does not exceed the noise either:
-# one that has its natural size at a front, over a thousandth of the samples, is not.
-_SMALL = 0.03
+_SMALL = 0.1  # A factor below this share of its natural size is zero if it does not exceed the noise either.
 _NOTHING = 2e-3  # A factor below this share of its natural size is what smoothing leaves of zero.
 _SMOOTHING = 0.03  # Relative error that smoothing leaves in terms.
 _SIZE = 1e-100, 1e100  # Sizes outside are rounding.
