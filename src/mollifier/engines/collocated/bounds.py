@@ -7,7 +7,8 @@ import xarray as xr
 
 from mollifier.problem.inverse_problem import InverseProblem
 
-# Standard errors, and share of a state's largest distance from a bound, by which it may pass the bound.
+# Standard errors, and share of a state's largest distance from a bound, by which it may pass the bound: a
+# judgement, of which no false alarms were counted.
 _PASSED_SDS, _PASSED_SHARE = 4.0, 0.02
 
 

@@ -37,40 +37,51 @@ class AliasTuning:
     short: float = 0.2
     short_of_few: float = 0.02
     per_wave: int = 4  #: Nodes below which a wave is short.
-    #: Ratio of two spacings from which sensors are uneven; one that failed among even ones makes it 2.
-    uneven: float = 2.5
     #: The same for integrals over the data, and the share beyond which their errors exceed the noise: it was
     #: .02 to .7 on 12 sensors, where the weak engine called most right answers a misfit, and up to .007 on
     #: grids of 20 nodes and more along each axis, where it did not (seeds 0 to 14).
     integrated: int = 6
     coarse: float = 0.01
+    #: Ratio of two spacings from which sensors are uneven; one that failed among even ones makes it 2.
+    uneven: float = 2.5
 
 
 DEFAULT = AliasTuning()
 
 
 def sampled_finely(problem: InverseProblem, solution: Solution | None = None) -> Status | None:
-    """`undetermined` where much of a field is in short waves along an axis of its derivatives."""
+    """`undetermined` where much of a field is in short waves along an even axis of its derivatives.
+
+    Along an uneven one it is noted.
+    """
     del solution
-    found = possible_aliases(problem)
-    return Status("undetermined", f"{found[0]} {found[1].rstrip('.')}") if found else None
+    if found := possible_aliases(problem):
+        return Status("undetermined", f"{found[0]} {found[1].rstrip('.')}")
+    noted = narrow_intervals(problem)
+    return Status("converged", noted[0].rstrip(".")) if noted else None
 
 
 def possible_aliases(problem: InverseProblem) -> tuple[str, str] | None:
     """Which field is in short waves, along which even axis, and what to change; None where no field is."""
-    for f, c, share in _undersampled(problem):
-        if not _uneven(problem, c):
-            text = "they cannot be distinguished from aliases of shorter and faster ones."
-            return f"{_short(f, c, share)}: {text}", _closer(f, c)
-    return None
+    return _short_along(
+        problem, False, "they cannot be distinguished from aliases of shorter and faster ones."
+    )
 
 
 def narrow_intervals(problem: InverseProblem) -> tuple[str, str] | None:
     """As `possible_aliases`, along an uneven axis, where intervals alone suffer (docs: trust)."""
+    text = "these have no aliases at uneven places, but intervals may be up to 1.7 times too narrow."
+    return _short_along(problem, True, text)
+
+
+def _short_along(problem: InverseProblem, uneven: bool, consequence: str) -> tuple[str, str] | None:
     for f, c, share in _undersampled(problem):
-        if _uneven(problem, c):
-            text = "these have no aliases at uneven places, but intervals may be up to 1.7 times too narrow."
-            return f"{_short(f, c, share)}: {text}", _closer(f, c)
+        if _uneven(problem, c) == uneven:
+            return (
+                f"{100 * share:.0f} % of the variance of {f} along {c} are in waves of fewer than "
+                f"{DEFAULT.per_wave} nodes: {consequence}",
+                f"Measure at closer values of {c}, or smooth {f} along it before it is sampled.",
+            )
     return None
 
 
@@ -87,17 +98,6 @@ def _uneven(problem: InverseProblem, axis: str) -> bool:
     """Whether two waves that agree at all nodes would be far shorter than the nodes are apart."""
     spacing = np.diff(problem.data.part.dataset[axis].values)
     return bool(spacing.max() > DEFAULT.uneven * spacing.min())
-
-
-def _short(field: str, axis: str, share: float) -> str:
-    return (
-        f"{100 * share:.0f} % of the variance of {field} along {axis} are in waves of fewer than "
-        f"{DEFAULT.per_wave} nodes"
-    )
-
-
-def _closer(field: str, axis: str) -> str:
-    return f"Measure at closer values of {axis}, or smooth {field} along it before it is sampled."
 
 
 def too_coarse(problem: InverseProblem) -> str | None:
