@@ -9,7 +9,7 @@ import xarray as xr
 
 import mollifier as mf
 from mollifier.errors import GridError
-from mollifier.mollify.adaptive import AdaptiveOperator, AdaptiveTuning
+from mollifier.mollify.adaptive import AdaptiveOperator
 
 GRID = mf.Grid(mf.Axis("x", 0.0, 1.0, 301))
 X = GRID["x"].points
@@ -44,11 +44,12 @@ def test_adaptive_radius_of_a_polynomial(order):
     assert np.allclose(found, exact, atol=1e-8)
 
 
-def test_adaptive_radius_of_one_candidate():
+def test_adaptive_radius_of_one_candidate(monkeypatch):
     """With one radius to choose from it is that one."""
     values, _ = front(0, 0.1)
-    tuning = AdaptiveTuning(smallest=10.0, factor=100.0)
-    operator = AdaptiveOperator(GRID, (1,), mf.BSpline(7), {"x": "adaptive"}, 0.1, tuning=tuning)
+    monkeypatch.setattr("mollifier.mollify.adaptive._SMALLEST", 10.0)
+    monkeypatch.setattr("mollifier.mollify.adaptive._FACTOR", 100.0)
+    operator = AdaptiveOperator(GRID, (1,), mf.BSpline(7), {"x": "adaptive"}, 0.1)
     same = mf.differentiate(values, GRID, "u_x", radius=10 * GRID["x"].spacing)
     assert operator.cells == [10.0]
     assert np.allclose(operator(values)[0], same, rtol=0, atol=1e-10)

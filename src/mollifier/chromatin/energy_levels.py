@@ -33,35 +33,27 @@ from mollifier.chromatin.settings import Assumptions, Levels, StudySettings, Var
 from mollifier.errors import ConfigurationError, DataError
 from mollifier.mollify.arrays import Array, Index, Mask
 
-
-@dataclass(frozen=True)
-class EnergyTuning:
-    """Numbers that steer the fit of the levels."""
-
-    test: float = 1.7  #: Standard deviation of a test function, in widths of an interface, as the next.
-    #: Largest full width at half maximum of the density's kernel: blur is corrected to first order.
-    kernel: float = 0.5
-    reach: float = 4.5  #: Distance from the edge at which test functions begin, in their standard deviations.
-    tile: float = 5.0  #: Side of a tile in diffusion lengths.
-    #: Fewest tiles, and test functions in one.
-    tiles: int = 8
-    points: int = 8
-    #: The fit starts with these quantiles of the smoothed signal at the best of these shares of the packing.
-    ends: tuple[float, float] = (0.05, 0.98)
-    low: tuple[float, ...] = (0.05, 0.15, 0.25, 0.35)
-    high: tuple[float, ...] = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-    #: Most Gauss-Newton steps, the longest relative to the contrast, and the one that ends them.
-    rounds: int = 30
-    longest: float = 0.3
-    exact: float = 1e-6
-    #: Mean and standard deviation of the rate at which the pattern of a still image grows, in units of
-    #: Gamma_ac: the mean puts the levels of noise-free images of simulated nuclei right two lifetimes of a
-    #: mark after their pattern began to form; a nucleus at rest is two standard deviations away.
-    growth: tuple[float, float] = (0.35, 0.175)
-    largest: float = 0.3  #: Largest standard error of the contrast, relative to it.
-
-
-TUNING = EnergyTuning()
+_TEST = 1.7  # Standard deviation of a test function, in widths of an interface, as the next.
+# Largest full width at half maximum of the density's kernel: blur is corrected to first order.
+_KERNEL = 0.5
+_REACH = 4.5  # Distance from the edge at which test functions begin, in their standard deviations.
+_TILE = 5.0  # Side of a tile in diffusion lengths.
+# Fewest tiles, and test functions in one.
+_TILES = 8
+_POINTS = 8
+# The fit starts with these quantiles of the smoothed signal at the best of these shares of the packing.
+_ENDS = (0.05, 0.98)
+_LOW = (0.05, 0.15, 0.25, 0.35)
+_HIGH = (0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+# Most Gauss-Newton steps, the longest relative to the contrast, and the one that ends them.
+_ROUNDS = 30
+_LONGEST = 0.3
+_EXACT = 1e-6
+# Mean and standard deviation of the rate at which the pattern of a still image grows, in units of
+# Gamma_ac: the mean puts the levels of noise-free images of simulated nuclei right two lifetimes of a
+# mark after their pattern began to form; a nucleus at rest is two standard deviations away.
+_GROWTH = (0.35, 0.175)
+_LARGEST = 0.3  # Largest standard error of the contrast, relative to it.
 _TAIL = 6.0  # Standard deviations of a Gaussian at which it is cut off.
 
 
@@ -142,16 +134,16 @@ def energy_levels(sample: NucleusData, settings: StudySettings, width: float) ->
             f"{s.thresholds.heterochromatin_water} in heterochromatin was given with --levels energy; one "
             "value was expected."
         )
-    width = min(width, TUNING.kernel * s.model.energy.interface)
+    width = min(width, _KERNEL * s.model.energy.interface)
     densities, inside, pixel, blur = _densities(sample, s, width)
     unit = 2 * float(densities[:, inside].mean())
-    scale = TUNING.test * s.model.energy.interface
-    keep, tiles = _places(inside, pixel, scale, TUNING.tile * s.model.length)
+    scale = _TEST * s.model.energy.interface
+    keep, tiles = _places(inside, pixel, scale, _TILE * s.model.length)
     poisson = PoissonMoments.of(width, pixel, unit / 2, blur)
     first, other = (
         _half(d * 2 / unit, np.array(sample.times), keep, pixel, scale, poisson) for d in densities
     )
-    growth = TUNING.growth if len(sample.frames) == 1 else (0.0, 0.0)
+    growth = _GROWTH if len(sample.frames) == 1 else (0.0, 0.0)
     return _fitted(_Data((first, other), tiles), s, unit, growth)
 
 
@@ -178,16 +170,16 @@ def _places(inside: Mask, pixel: float, scale: float, side: float) -> tuple[Mask
     lattice = np.zeros(inside.shape, dtype=bool)
     lattice[step // 2 :: step, step // 2 :: step] = True
     depth: Any = distance_transform_edt(np.pad(inside, 1))
-    keep = lattice & (depth[1:-1, 1:-1] * pixel > TUNING.reach * scale)
+    keep = lattice & (depth[1:-1, 1:-1] * pixel > _REACH * scale)
     place = np.stack(np.nonzero(keep), -1) * pixel / side
     corner = np.floor(place).astype(np.intp)
     _, index, count = np.unique(corner, axis=0, return_inverse=True, return_counts=True)
     index = index.ravel()
-    enough = count >= TUNING.points
-    if enough.sum() < TUNING.tiles:
+    enough = count >= _POINTS
+    if enough.sum() < _TILES:
         raise DataError(
             f"The nucleus has room for {enough.sum()} tiles of {side:.0f} nm that are farther than "
-            f"{TUNING.reach * scale:.0f} nm from its edge; {TUNING.tiles} or more were expected with "
+            f"{_REACH * scale:.0f} nm from its edge; {_TILES} or more were expected with "
             "--levels energy. Give levels, or --levels own."
         )
     kept = enough[index]
@@ -268,17 +260,17 @@ def _fitted(data: _Data, s: StudySettings, unit: float, growth: tuple[float, flo
     chromatin = 1 - water
     p, move = _start(data, s.model, chromatin), np.zeros(2)
     slope = spread = np.eye(2)
-    for _ in range(TUNING.rounds):
+    for _ in range(_ROUNDS):
         # Far from the solution the problem is not linear.
-        p = p + move * min(1.0, TUNING.longest * abs(p[1]) / max(float(np.abs(move).max()), 1e-300))
+        p = p + move * min(1.0, _LONGEST * abs(p[1]) / max(float(np.abs(move).max()), 1e-300))
         moment, slope, spread = _moments(p, data, s.model, chromatin, growth[0])
         move = -np.linalg.solve(slope, moment)
-        if np.abs(move).max() < TUNING.exact:
+        if np.abs(move).max() < _EXACT:
             break
     inverse = np.linalg.inv(slope)
     covariance = inverse @ spread @ inverse.T
-    converged = np.abs(move).max() < TUNING.exact and p[0] < 0 < p[1]
-    if not (converged and math.sqrt(covariance[1, 1]) < TUNING.largest * p[1]):
+    converged = np.abs(move).max() < _EXACT and p[0] < 0 < p[1]
+    if not (converged and math.sqrt(covariance[1, 1]) < _LARGEST * p[1]):
         raise DataError(
             "The signal shows no two phases that obey the free energy. Give levels, or --levels own."
         )
@@ -288,13 +280,13 @@ def _fitted(data: _Data, s: StudySettings, unit: float, growth: tuple[float, flo
 
 def _start(data: _Data, model: ChromatinModel, chromatin: float) -> Array:
     """The a and b of a lattice with the smallest sum of products of the residuals of both halves."""
-    ends = np.quantile((data.halves[0].mean + data.halves[1].mean) / 2, TUNING.ends)
+    ends = np.quantile((data.halves[0].mean + data.halves[1].mean) / 2, _ENDS)
 
     def products(p: Array) -> float:
         first, second = (_residual(p, h, data.tiles, model, chromatin, 0.0) for h in data.halves)
         return float(first @ second)
 
-    shares = model.energy.packed * np.array(list(product(TUNING.low, TUNING.high)))
+    shares = model.energy.packed * np.array(list(product(_LOW, _HIGH)))
     contrast = np.diff(shares)[:, 0] / np.ptp(ends)
     lattice = np.column_stack([shares[:, 0] - contrast * ends[0], contrast])
     # Without signal there is no chromatin, and phi_h extrapolates below 0; patterns of little contrast, which

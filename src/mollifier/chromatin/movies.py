@@ -24,26 +24,20 @@ from mollifier.chromatin.settings import StudySettings
 from mollifier.errors import ConfigurationError, DataError
 from mollifier.mollify.arrays import Array, Mask
 
+# Numbers that steer the registration; lengths in pixels.
 
-@dataclass(frozen=True)
-class RegistrationTuning:
-    """Numbers that steer the registration; lengths in pixels."""
-
-    degree: int = 2  #: Of the monomials.
-    #: Standard deviations of the Gaussians before the frames are compared, one after the other.
-    smoothing: tuple[float, ...] = (4.0, 1.5)
-    margin: int = 4  #: Width of the ring around the nucleus that is compared too.
-    #: Most steps, and the rms movement in pixels that ends them.
-    steps: int = 15
-    least: float = 0.01
-    #: Strength of the ridge on coefficients above the first degree, relative to the information.
-    stiff: float = 1e-3
-    keep: float = 0.7  #: Weight of the frames before in the running mean that a frame is compared with.
-    #: Smallest overlap of a frame's mask with the nucleus at rest, as intersection over union.
-    overlap: float = 0.85
-
-
-TUNING = RegistrationTuning()
+_DEGREE = 2  # Of the monomials.
+# Standard deviations of the Gaussians before the frames are compared, one after the other.
+_SMOOTHING = (4.0, 1.5)
+_MARGIN = 4  # Width of the ring around the nucleus that is compared too.
+# Most steps, and the rms movement in pixels that ends them.
+_STEPS = 15
+_LEAST_MOVE = 0.01
+# Strength of the ridge on coefficients above the first degree, relative to the information.
+_STIFF = 1e-3
+_KEEP = 0.7  # Weight of the frames before in the running mean that a frame is compared with.
+# Smallest overlap of a frame's mask with the nucleus at rest, as intersection over union.
+_OVERLAP = 0.85
 
 
 def at_rest(image: xr.DataArray, mask: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
@@ -61,12 +55,12 @@ def at_rest(image: xr.DataArray, mask: xr.DataArray) -> tuple[xr.DataArray, xr.D
     inside = mask.reindex(x=frames["x"], y=frames["y"], method="nearest", tolerance=1e-3, fill_value=none)
     inside = inside.transpose("x", "y", "t").values.astype(bool)
     pixel_spacing(frames.isel(t=0, drop=True))
-    box = _box(inside[..., 0], 2 * TUNING.margin)
-    place = _Place(box, TUNING.degree)
+    box = _box(inside[..., 0], 2 * _MARGIN)
+    place = _Place(box, _DEGREE)
     values = frames.values.astype(np.float64)
     rest = np.empty((*place.shape, values.shape[-1]))
     masks = np.empty(rest.shape, dtype=bool)
-    near: Any = binary_dilation(inside[..., 0], iterations=TUNING.margin)[box]
+    near: Any = binary_dilation(inside[..., 0], iterations=_MARGIN)[box]
     moved, mean = place.identity, None
     for k in range(values.shape[-1]):
         if k:
@@ -79,14 +73,14 @@ def at_rest(image: xr.DataArray, mask: xr.DataArray) -> tuple[xr.DataArray, xr.D
         rest[..., k] = place.read(values[..., k], moved, order=3, outside=np.nan)
         masks[..., k] = place.read(inside[..., k].astype(float), moved, order=1) > 0.5
         shown = place.read(seen, moved, order=1)
-        mean = shown if mean is None else TUNING.keep * mean + (1 - TUNING.keep) * shown
+        mean = shown if mean is None else _KEEP * mean + (1 - _KEEP) * shown
     found = masks.mean(-1) > 0.5
     shared = [(found & m).sum() / max((found | m).sum(), 1) for m in np.moveaxis(masks, -1, 0)]
     worst = int(np.argmin(shared))
-    if shared[worst] < TUNING.overlap:
+    if shared[worst] < _OVERLAP:
         raise DataError(
             f"The nucleus of frame {worst + 1} covers {shared[worst]:.0%} of that of the others after "
-            f"registration; {TUNING.overlap:.0%} or more was expected. Is it the same nucleus, and is its "
+            f"registration; {_OVERLAP:.0%} or more was expected. Is it the same nucleus, and is its "
             "outline right?"
         )
     coords = {c: frames[c][b] for c, b in zip(("x", "y"), box, strict=True)}
@@ -127,21 +121,21 @@ class _Place:
 def _matched(mean: Array, frame: Array, near: Mask, moved: Array, place: _Place) -> Array:
     """Coefficients that bring a frame onto the mean of those before, first without those of high degree."""
     basis = place.basis[near.ravel()]
-    for smoothing in TUNING.smoothing:
+    for smoothing in _SMOOTHING:
         target = gaussian_filter(mean, smoothing)[near]
         smooth = gaussian_filter(frame, smoothing)
         slopes = np.gradient(smooth)
         for free in (~place.high, np.ones_like(place.high)):
-            for _ in range(TUNING.steps):
+            for _ in range(_STEPS):
                 spots = moved @ basis.T
                 seen, gx, gy = (map_coordinates(f, spots, order=1, mode="nearest") for f in (smooth, *slopes))
                 jacobian = np.hstack([gx[:, None] * basis[:, free], gy[:, None] * basis[:, free]])
                 information = jacobian.T @ jacobian
-                stiff = np.where(np.tile(place.high[free], 2), TUNING.stiff, 1e-6 * TUNING.stiff)
+                stiff = np.where(np.tile(place.high[free], 2), _STIFF, 1e-6 * _STIFF)
                 information += np.diag(stiff * np.trace(information) / len(information))
                 moved = moved.copy()
                 moved[:, free] += np.linalg.solve(information, jacobian.T @ (target - seen)).reshape(2, -1)
-                if np.sqrt(np.mean((moved @ basis.T - spots) ** 2)) < TUNING.least:
+                if np.sqrt(np.mean((moved @ basis.T - spots) ** 2)) < _LEAST_MOVE:
                     break
     return moved
 

@@ -27,21 +27,15 @@ from mollifier.chromatin.rasters import counts, edge_distance, in_plane, pixel_s
 from mollifier.errors import DataError
 from mollifier.mollify.arrays import Array
 
+# Numbers that steer the fit; lengths in nm.
 
-@dataclass(frozen=True)
-class OutlineTuning:
-    """Numbers that steer the fit; lengths in nm."""
-
-    #: Distances to either side of the outline that are fitted, at least, and in pixels of the mask.
-    reach: tuple[float, float] = (80.0, 4.0)
-    bins: int = 32  #: Of the distance.
-    sectors: int = 8  #: Around the nucleus.
-    finer: int = 2  #: Pixels of the new mask to a side of one of the old.
-    fall: float = 5.0  #: Smallest fall of the signal, in standard errors of one bin.
-    raster: float = 0.1  #: Standard error of an outline that is given by the pixels of a mask, in pixels.
-
-
-TUNING = OutlineTuning()
+# Distances to either side of the outline that are fitted, at least, and in pixels of the mask.
+_REACH = (80.0, 4.0)
+_BINS = 32  # Of the distance.
+_SECTORS = 8  # Around the nucleus.
+_FINER = 2  # Pixels of the new mask to a side of one of the old.
+_FALL = 5.0  # Smallest fall of the signal, in standard errors of one bin.
+_RASTER = 0.1  # Standard error of an outline that is given by the pixels of a mask, in pixels.
 
 
 @dataclass(frozen=True)
@@ -63,7 +57,7 @@ def fitted_outline(sample: NucleusData) -> tuple[NucleusData, Offset]:
         raise DataError("The outline of a moving nucleus was to be fitted; one without time was expected.")
     mask = mask.transpose("x", "y").astype(bool)
     pixel = pixel_spacing(mask)
-    reach = max(TUNING.reach[0], TUNING.reach[1] * pixel)
+    reach = max(_REACH[0], _REACH[1] * pixel)
     pad = math.ceil(reach / pixel) + 2
     wide = mask.pad(x=pad, y=pad, constant_values=False)
     x, y = (mask[c].values[0] + pixel * (np.arange(wide.sizes[c]) - pad) for c in ("x", "y"))
@@ -72,22 +66,22 @@ def fitted_outline(sample: NucleusData) -> tuple[NucleusData, Offset]:
     i, j = np.nonzero(mask.values)
     middle = mask["x"].values[i].mean(), mask["y"].values[j].mean()
     angle = np.arctan2(places[1] - middle[1], places[0] - middle[0])
-    sector = np.floor((angle / (2 * np.pi) + 0.5) * TUNING.sectors).clip(max=TUNING.sectors - 1)
-    edges = np.linspace(-reach, reach, TUNING.bins + 1)
-    bins, depth = [np.arange(TUNING.sectors + 1) - 0.5, edges], _at(distance, *places)
+    sector = np.floor((angle / (2 * np.pi) + 0.5) * _SECTORS).clip(max=_SECTORS - 1)
+    edges = np.linspace(-reach, reach, _BINS + 1)
+    bins, depth = [np.arange(_SECTORS + 1) - 0.5, edges], _at(distance, *places)
     sums = np.stack([np.histogram2d(sector, depth, bins, weights=values**k)[0] for k in range(3)])
     d, whole = (edges[1:] + edges[:-1]) / 2, sums.sum(1)
     found, fall = _fit(d, whole, reach)
     each = [_fit(d, whole - part, reach)[0][0] for part in np.moveaxis(sums, 1, 0)]
-    sd = math.sqrt(TUNING.sectors - 1) * float(np.std(each))
-    near = abs(found[0]) < 0.9 * reach and sd * math.sqrt(TUNING.sectors) < reach / 3
-    if not (fall > TUNING.fall and near):
+    sd = math.sqrt(_SECTORS - 1) * float(np.std(each))
+    near = abs(found[0]) < 0.9 * reach and sd * math.sqrt(_SECTORS) < reach / 3
+    if not (fall > _FALL and near):
         raise DataError(
             f"The signal does not fall within {reach:.0f} nm of the outline; it lies elsewhere, or the "
             "nucleus has neighbours all around."
         )
-    offset = Offset(float(found[0]), math.hypot(sd, TUNING.raster * pixel), float(found[1]))
-    x, y = (_finer(v, TUNING.finer) for v in (x, y))
+    offset = Offset(float(found[0]), math.hypot(sd, _RASTER * pixel), float(found[1]))
+    x, y = (_finer(v, _FINER) for v in (x, y))
     gx, gy = np.meshgrid(x, y, indexing="ij")
     moved = _at(distance, gx.ravel(), gy.ravel()).reshape(gx.shape) > offset.value
     return replace(sample, mask=xr.DataArray(moved, pixels(x, y), ("x", "y"), "inside")), offset

@@ -21,29 +21,23 @@ from mollifier.errors import ConfigurationError
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.distributions import normal_upper
 
+# Numbers that steer the search; times in units of the mean time between frames.
 
-@dataclass(frozen=True)
-class StepTuning:
-    """Numbers that steer the search; times in units of the mean time between frames."""
-
-    #: Relative changes, spreads, and the distance of the delays on the lattice.
-    sizes: tuple[float, ...] = (-0.8, -0.5, -0.3, -0.1, 0.1, 0.3, 0.6, 1.0, 2.0)
-    spreads: tuple[float, ...] = (0.3, 1.0, 3.0)
-    every: float = 0.5
-    #: Standard deviation of the logarithm of the spread about that unit, before there are data: a spread far
-    #: below it leaves no trace in the frames.
-    prior: float = 1.5
-    #: Fewest frames before and after the treatment.
-    before: int = 2
-    after: int = 4
-    #: Gauss-Newton steps and halvings of one; the decrease of the objective that ends them; relative
-    #: difference for derivatives.
-    steps: int = 20
-    least: float = 1e-3
-    differ: float = 1e-3
-
-
-TUNING = StepTuning()
+# Relative changes, spreads, and the distance of the delays on the lattice.
+_SIZES = (-0.8, -0.5, -0.3, -0.1, 0.1, 0.3, 0.6, 1.0, 2.0)
+_SPREADS = (0.3, 1.0, 3.0)
+_EVERY = 0.5
+# Standard deviation of the logarithm of the spread about that unit, before there are data: a spread far
+# below it leaves no trace in the frames.
+_PRIOR = 1.5
+# Fewest frames before and after the treatment.
+_BEFORE = 2
+_AFTER = 4
+# Gauss-Newton steps and halvings of one; the decrease of the objective that ends them; relative
+# difference for derivatives.
+_STEPS = 20
+_LEAST = 1e-3
+_DIFFER = 1e-3
 
 
 class Quantity(NamedTuple):
@@ -93,10 +87,10 @@ def estimate_step(rows: ProjectedEquation, treatment: float) -> tuple[RateEstima
     """
     times, still = rows.series.times, rows.following(np.ones_like)
     counts = int((times <= treatment).sum()), int((times > treatment).sum())
-    if counts[0] < TUNING.before or counts[1] < TUNING.after:
+    if counts[0] < _BEFORE or counts[1] < _AFTER:
         raise ConfigurationError(
             f"A treatment at {treatment:g} s was given, with {counts[0]} frames before and {counts[1]} after "
-            f"it; {TUNING.before} and {TUNING.after} or more were expected."
+            f"it; {_BEFORE} and {_AFTER} or more were expected."
         )
 
     def fit(shape: _Shape | None) -> _Fit:
@@ -153,13 +147,13 @@ class _Fit:
 
     def coarse(self) -> _Shape:
         """The largest marginal likelihood on the lattice."""
-        t, latest = TUNING, self.rows.series.times[-1] - self.treatment
+        latest = self.rows.series.times[-1] - self.treatment
         found: list[tuple[float, _Shape]] = []
-        for delay in (self.gap * np.arange(t.every / 2, latest / self.gap - t.every, t.every)).tolist():
-            for spread in t.spreads:
+        for delay in (self.gap * np.arange(_EVERY / 2, latest / self.gap - _EVERY, _EVERY)).tolist():
+            for spread in _SPREADS:
                 shape = _Shape(self.treatment, 0.0, delay, math.log(spread * self.gap))
                 moving = self._moving(shape)
-                found += [(self._evidence(moving, s), replace(shape, size=s)) for s in t.sizes]
+                found += [(self._evidence(moving, s), replace(shape, size=s)) for s in _SIZES]
         return max(found, key=lambda one: one[0])[1]
 
     def _evidence(self, moving: Array, size: float) -> float:
@@ -174,11 +168,11 @@ class _Fit:
         theta, left = self._left(shape)
         root: Any = np.eye(len(theta) + 3)
         jacobian: Any = np.zeros((len(left), len(root)))
-        for _ in range(TUNING.steps):
+        for _ in range(_STEPS):
             jacobian = self._jacobian(shape, theta)
             root = sl.solve_triangular(factored(jacobian.T @ jacobian), np.eye(len(root)), lower=True)
             step = root.T @ (root @ (jacobian.T @ left))
-            for half in range(TUNING.steps):
+            for half in range(_STEPS):
                 other = shape.moved(step[-3:] / 2**half)
                 new, tried = self._left(other)
                 if tried @ tried < left @ left:
@@ -187,7 +181,7 @@ class _Fit:
                 break
             fell = left @ left - tried @ tried
             shape, theta, left = other, new, tried
-            if fell < TUNING.least:
+            if fell < _LEAST:
                 break
         return shape, theta, root, root.T @ (root @ self.white.back(jacobian[: len(self.rows.right)]))
 
@@ -195,17 +189,17 @@ class _Fit:
         """The best a for a step, and its residuals: infinite outside the frames, where it leaves no trace."""
         design = self.still + shape.size * self._moving(shape)
         theta = sl.cho_solve((factored(design.T @ design), True), design.T @ self.target)
-        left = np.append(self.target - design @ theta, (math.log(self.gap) - shape.log) / TUNING.prior)
+        left = np.append(self.target - design @ theta, (math.log(self.gap) - shape.log) / _PRIOR)
         inside = 0 < shape.delay < self.rows.series.times[-1] - self.treatment
         return theta, left if inside else np.full(len(left), math.inf)
 
     def _jacobian(self, shape: _Shape, theta: Array) -> Array:
         """Derivative of all rows by a and the numbers."""
-        moving, d = self._moving(shape), TUNING.differ
+        moving, d = self._moving(shape), _DIFFER
         sides = [np.array([0.0, d * self.gap, 0.0]), np.array([0.0, 0.0, d])]
         slopes = [shape.size * (self._moving(shape.moved(v)) - moving) @ theta / np.sum(v) for v in sides]
         jacobian = np.column_stack([self.still + shape.size * moving, moving @ theta, *slopes])
-        return np.vstack([jacobian, np.append(np.zeros(len(theta) + 2), 1 / TUNING.prior)])
+        return np.vstack([jacobian, np.append(np.zeros(len(theta) + 2), 1 / _PRIOR)])
 
     def estimate(self, shape: _Shape, theta: Array, root: Array, gain: Array) -> RateEstimate:
         """The rate with the functions 1 and S of time; errors of a and of the size are included."""

@@ -16,20 +16,14 @@ from mollifier.data.isolated import Places, isolated
 from mollifier.data.noise import copies
 from mollifier.mollify.arrays import Array, Mask
 
+# What counts as a fill value and as dead.
 
-@dataclass(frozen=True)
-class DamageTuning:
-    """What counts as a fill value and as dead."""
-
-    fill_gap: float = 3.0  #: Distance of a fill value from all others, in the range of these.
-    run: int = 8  #: Equal values in a row of a dead sensor or frame.
-    changing: float = 0.5  #: Share of steps at which the sensors beside a dead one change.
-    #: Deviation of a dead sensor from the mean of those beside it, in the typical one of others.
-    dead: float = 5.0
-    most_lines: int = 5_000  #: Lines with runs of equal values; more are no dead sensors, but a background.
-
-
-TUNING = DamageTuning()
+_FILL_GAP = 3.0  # Distance of a fill value from all others, in the range of these.
+_RUN = 8  # Equal values in a row of a dead sensor or frame.
+_CHANGING = 0.5  # Share of steps at which the sensors beside a dead one change.
+# Deviation of a dead sensor from the mean of those beside it, in the typical one of others.
+_DEAD = 5.0
+_MOST_LINES = 5_000  # Lines with runs of equal values; more are no dead sensors, but a background.
 
 
 @dataclass(frozen=True)
@@ -137,7 +131,7 @@ def _fill(values: Array) -> tuple[Mask, float]:
             if not (end and 2 <= same < rest.size / 2):
                 continue
             others = rest[rest != end]
-            if np.abs(others - end).min() > TUNING.fill_gap * np.ptp(others) > 0:
+            if np.abs(others - end).min() > _FILL_GAP * np.ptp(others) > 0:
                 mask, level, rest = mask | (values == end), float(end), others
                 break
         else:
@@ -150,8 +144,8 @@ def _dead(values: Array, axes: Sequence[int]) -> tuple[Mask, float]:
     mask, squares = np.zeros(values.shape, dtype=bool), 0.0
     for along in axes:
         lines = np.moveaxis(values, along, -1)
-        run = _run_lengths(lines) >= min(TUNING.run, max(lines.shape[-1], 5))
-        if 0 < np.count_nonzero(run.any(-1)) <= TUNING.most_lines:
+        run = _run_lengths(lines) >= min(_RUN, max(lines.shape[-1], 5))
+        if 0 < np.count_nonzero(run.any(-1)) <= _MOST_LINES:
             run = np.moveaxis(run, -1, along)
             for across in (a for a in axes if a != along):
                 hit, size = _differs(values, run, along, across)
@@ -193,7 +187,7 @@ def _differs(values: Array, run: Mask, along: int, across: int) -> tuple[Mask, f
         changes = [np.mean(np.diff(s[part]) != 0) for s in sides]
         squares = np.square((lines[(*front, i)] - (sides[0] + sides[1]) / 2)[part])
         size = float(np.mean(squares[np.isfinite(squares)])) if np.isfinite(squares).any() else 0.0
-        if min(changes) > TUNING.changing and size > (TUNING.dead * typical) ** 2:
+        if min(changes) > _CHANGING and size > (_DEAD * typical) ** 2:
             mask[(*front, i)] = part
             total += size * int(part.sum())
     return np.moveaxis(mask, [-1, -2], order), total
@@ -202,11 +196,11 @@ def _differs(values: Array, run: Mask, along: int, across: int) -> tuple[Mask, f
 def _repeated(values: Array, along: int) -> Mask:
     """Slices that repeat the one before exactly, where slices as a rule do not."""
     mask, lines = np.zeros(values.shape, dtype=bool), np.moveaxis(values, along, 0)
-    if len(lines) < TUNING.run or lines[0].size < TUNING.run:
+    if len(lines) < _RUN or lines[0].size < _RUN:
         return mask
     equal = (lines[1:] == lines[:-1]).reshape(len(lines) - 1, -1)
     frozen = equal.mean(1) + np.isnan(lines[1:]).reshape(len(equal), -1).mean(1) >= 1
-    frozen &= equal.sum(1) >= TUNING.run
+    frozen &= equal.sum(1) >= _RUN
     frozen[1:-1] &= (lines[3:] != lines[:-3]).reshape(len(equal) - 2, -1).any(1)  # nor is it a symmetry
     if 0 < frozen.sum() < len(frozen) / 3 and np.median(equal.mean(1)) < 0.05:
         np.moveaxis(mask, along, 0)[1:][frozen] = True

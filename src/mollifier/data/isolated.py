@@ -21,28 +21,23 @@ _COMPARED = 2**20
 _AT_ONCE = 500  # Values whose neighbours, and quadratics through these, are held at a time.
 
 
-@dataclass(frozen=True)
-class IsolatedTuning:
-    """What counts as isolated; chosen on seeds 0 to 3, tested on 10 to 13 (docs: data)."""
+# What counts as isolated; chosen on seeds 0 to 3, tested on 10 to 13 (docs: data).
 
-    #: Degrees of freedom of Student noise that is no damage: least and most, by the deviations' quantiles.
-    tails: tuple[float, float] = (5.0, 15.0)
-    chance: float = 0.01  #: Values of such noise that are reported, expected for one variable.
-    #: Deviation of an isolated value, in that of its neighbours from the same quadratic.
-    deviation: float = 5.0
-    #: Share of the values; if more deviate the field is rough, and none are isolated.
-    most_isolated: float = 0.1
-    least_noise: float = 1e-3  #: Noise that is assumed at least, in the standard deviation of the values.
-    tested: int = 20_000  #: Values that are compared with a quadratic at most.
-    sampled: int = 2_000  #: Values from which the noise is taken.
-    #: Values from which it is taken first: what is isolated is beyond ``sure`` of the limit by these.
-    first: int = 250
-    sure: float = 0.8
-    spread: int = 20_000  #: Values from which the standard deviation is taken.
-    rounds: int = 3  #: Searches, each without the values found before.
-
-
-DEFAULT = IsolatedTuning()
+# Degrees of freedom of Student noise that is no damage: least and most, by the deviations' quantiles.
+_TAILS = (5.0, 15.0)
+_CHANCE = 0.01  # Values of such noise that are reported, expected for one variable.
+# Deviation of an isolated value, in that of its neighbours from the same quadratic.
+_DEVIATION = 5.0
+# Share of the values; if more deviate the field is rough, and none are isolated.
+_MOST_ISOLATED = 0.1
+_LEAST_NOISE = 1e-3  # Noise that is assumed at least, in the standard deviation of the values.
+_TESTED = 20_000  # Values that are compared with a quadratic at most.
+_SAMPLED = 2_000  # Values from which the noise is taken.
+# Values from which it is taken first: what is isolated is beyond a share of the limit by these.
+_FIRST = 250
+_SURE = 0.8
+_SPREAD = 20_000  # Values from which the standard deviation is taken.
+_ROUNDS = 3  # Searches, each without the values found before.
 
 
 @dataclass(frozen=True)
@@ -85,7 +80,7 @@ class Places:
         return np.take_along_axis(found, first, 1), np.take_along_axis(offsets, first[..., None], 1)
 
 
-def isolated(values: Array, places: Places, tuning: IsolatedTuning = DEFAULT) -> tuple[Mask, float]:
+def isolated(values: Array, places: Places) -> tuple[Mask, float]:
     """Isolated values, in the shape of the values, and the squares of their deviations, added up.
 
     Values that are found are missing from the array meanwhile: a copy of it would be as large as the data.
@@ -97,25 +92,25 @@ def isolated(values: Array, places: Places, tuning: IsolatedTuning = DEFAULT) ->
     terms = [c for n in range(3) for c in combinations_with_replacement(range(d), n)]
     if count < 4 * len(terms):
         return mask, 0.0
-    drawn = np.random.default_rng(0).choice(count, min(count, tuning.spread), replace=False)
+    drawn = np.random.default_rng(0).choice(count, min(count, _SPREAD), replace=False)
     if count < values.size:
         drawn = np.flatnonzero(np.isfinite(values))[drawn]
-    some, inner = drawn[: tuning.sampled], values.flat[drawn]
+    some, inner = drawn[:_SAMPLED], values.flat[drawn]
     spread = float(np.std(np.clip(inner, *np.percentile(inner, [1, 99]))))
 
     def limit(part: Index, tail: float | None = None) -> float:
         """The deviation that noise as long-tailed as that of a part of the values has by chance only."""
         typical = _deviations(values, places, part, terms)[0]
-        sigma = max(float(np.median(typical)) / 0.6745, tuning.least_noise * spread)
-        return _limit(_tail(typical, tuning) if tail is None else tail, count, tuning) * sigma
+        sigma = max(float(np.median(typical)) / 0.6745, _LEAST_NOISE * spread)
+        return _limit(_tail(typical) if tail is None else tail, count) * sigma
 
-    rough = tuning.sure * limit(some[: tuning.first], tuning.tails[1])
-    chosen = _screened(values, places, rough / 2, tuning)
-    for _ in range(tuning.rounds):
+    rough = _SURE * limit(some[:_FIRST], _TAILS[1])
+    chosen = _screened(values, places, rough / 2)
+    for _ in range(_ROUNDS):
         away, beside = _deviations(values, places, chosen, terms, outside=True)
-        hit = away > np.maximum(rough + tuning.deviation * beside, 1e-300)
+        hit = away > np.maximum(rough + _DEVIATION * beside, 1e-300)
         if hit.any():
-            hit &= away > limit(some) + tuning.deviation * beside
+            hit &= away > limit(some) + _DEVIATION * beside
         if not hit.any():
             break
         squares += float(np.square(away[hit]).sum())
@@ -125,25 +120,25 @@ def isolated(values: Array, places: Places, tuning: IsolatedTuning = DEFAULT) ->
         chosen, some = chosen[~hit], some[np.isfinite(values.flat[some])]
     for where, own in found:
         values.flat[where] = own
-    if mask.sum() > tuning.most_isolated * count:
+    if mask.sum() > _MOST_ISOLATED * count:
         return np.zeros_like(mask), 0.0
     return mask, squares
 
 
-def _tail(deviations: Array, tuning: IsolatedTuning) -> float:
+def _tail(deviations: Array) -> float:
     """Degrees of freedom of Student noise with the quantiles of these deviations."""
-    tails = np.linspace(*tuning.tails, 21)
+    tails = np.linspace(*_TAILS, 21)
     middle, far = student_upper(0.25, tails), student_upper(0.025, tails)
     ratio = np.quantile(deviations, 0.95) / max(float(np.median(deviations)), 1e-300)
     return float(np.interp(-ratio, -far / middle, tails))
 
 
-def _limit(tail: float, count: int, tuning: IsolatedTuning) -> float:
+def _limit(tail: float, count: int) -> float:
     """The deviation that Student noise has by chance only, in robust standard deviations."""
-    return float(student_upper(tuning.chance / count / 2, tail) / student_upper(0.25, tail)) * 0.6745
+    return float(student_upper(_CHANCE / count / 2, tail) / student_upper(0.25, tail)) * 0.6745
 
 
-def _screened(values: Array, places: Places, least: float, tuning: IsolatedTuning) -> Index:
+def _screened(values: Array, places: Places, least: float) -> Index:
     """Values whose nearest neighbours differ by more than ``least``, those that differ most first."""
     if places.axes:
         whole = np.full(values.shape, np.inf, dtype=np.float32)
@@ -160,14 +155,14 @@ def _screened(values: Array, places: Places, least: float, tuning: IsolatedTunin
                 away[0], away[-1] = u[0] - u[1], u[-1] - u[-2]
                 np.fmin(smallest[part], np.abs(away, out=away), out=smallest[part])
         far = np.flatnonzero((whole > least) & np.isfinite(values))
-        return far[np.argsort(-whole.flat[far])][: tuning.tested]
+        return far[np.argsort(-whole.flat[far])][:_TESTED]
     finite = np.flatnonzero(np.isfinite(values))
-    if finite.size <= tuning.tested:
+    if finite.size <= _TESTED:
         return finite
     near = places.near(values, finite, 2 * len(places.nodes) + 2)[0]
     away = np.abs(values[finite] - _medians(near))
     far = np.flatnonzero(away > least)
-    return finite[far[np.argsort(-away[far])]][: tuning.tested]
+    return finite[far[np.argsort(-away[far])]][:_TESTED]
 
 
 def _deviations(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,18 +13,10 @@ from mollifier.data.noise import central
 from mollifier.errors import DataError
 from mollifier.io.memory import physical_memory
 
-
-@dataclass(frozen=True)
-class LazyTuning:
-    """Numbers that steer what is read of data in blocks."""
-
-    share: float = 0.25  #: Share of the machine's memory above which a file's arrays stay in the file.
-    #: Values of a variable in the overview, and in the contiguous part that its noise is judged by.
-    overview: int = 600_000
-    part: int = 2**20
-
-
-DEFAULT = LazyTuning()
+_SHARE = 0.25  # Share of the machine's memory above which a file's arrays stay in the file.
+# Values of a variable in the overview, and in the contiguous part that its noise is judged by.
+_OVERVIEW = 600_000
+_PART = 2**20
 
 
 def is_lazy(array: Any) -> bool:
@@ -45,7 +36,7 @@ def lazy_variables(dataset: Any) -> list[str]:
 
 def exceeds_memory(dataset: xr.Dataset) -> bool:
     """Whether arrays as float64 would take more than a share of the machine's memory."""
-    return 8 * sum(v.size for v in dataset.data_vars.values()) > DEFAULT.share * physical_memory()
+    return 8 * sum(v.size for v in dataset.data_vars.values()) > _SHARE * physical_memory()
 
 
 def loaded(arrays: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,16 +75,16 @@ def steps(shape: Sequence[int], most: int) -> list[int]:
     return [min(step, max(n - 1, 1)) for n in shape]
 
 
-def overview(dataset: xr.Dataset, tuning: LazyTuning = DEFAULT) -> xr.Dataset:
+def overview(dataset: xr.Dataset) -> xr.Dataset:
     """Every so many values along each dimension, in memory; errors as those of `part`."""
     sizes = {str(d): int(n) for d, n in dataset.sizes.items()}
-    every = dict(zip(sizes, steps([*sizes.values()], tuning.overview), strict=True))
+    every = dict(zip(sizes, steps([*sizes.values()], _OVERVIEW), strict=True))
     return part(dataset, {d: slice(None, None, k) for d, k in every.items()})
 
 
 def middle(dataset: xr.Dataset) -> xr.Dataset:
     """The contiguous middle of a dataset, in memory; axes that are cut wrap no more. Errors as of `part`."""
-    cut = central([*dataset.sizes.values()], DEFAULT.part)
+    cut = central([*dataset.sizes.values()], _PART)
     found = part(dataset, dict(zip(map(str, dataset.sizes), cut, strict=True)))
     for name, array in found.coords.items():
         if array.size < dataset.sizes.get(name, 0):

@@ -42,43 +42,36 @@ Kind = Literal[
 ]
 
 
-@dataclass(frozen=True)
-class NoiseTuning:
-    """Numbers that steer the tests."""
-
-    level: float = 5e-4  #: Level of each test; a solve has about ten, most of them dependent.
-    #: Highest order of difference along one axis, and along all of them together.
-    order: int = 8
-    mixed: int = 4
-    #: Lowest order along one axis that removes a field, and nodes that an axis has for each order.
-    least_order: int = 5
-    nodes_per_order: float = 2.5
-    #: What one more order leaves of an effect of the noise; of a field of four nodes a wave it leaves 0.53.
-    flat: float = 0.8
-    #: Share of an effect that most windows have; below it is local, as a front is. Of correlations: with .15
-    #: pulses that differences do not remove were called correlated in 5 of 40 runs, with .3 in none, and all
-    #: of 320 runs with a third to all of the variance correlated were found.
-    spread: float = 0.15
-    spread_correlated: float = 0.3
-    clip: float = 4.0  #: Standard deviations at which differences are cut.
-    least: float = 3e-4  #: Share of the rms below which an effect does not matter.
-    #: A structure is grave where it widens the variance of a mean over so many nodes by such a share.
-    window: int = 10
-    grave: float = 0.44
-    #: Ratio of the noise that the data show and the noise given, from which one of them is mistaken.
-    mistaken: float = 3.0
-    #: An order of difference leaves nothing of the field where it leaves so many times what the highest does.
-    leaves: float = 1.15
-    equal: float = 0.6  #: Share of equal neighbours, along every axis, from which rounding is no noise.
-    tails: float = 1.0  #: Excess kurtosis, per value, from which tails are noted.
-    values: int = 300_000  #: Values of a central block that is tested, at most.
-    #: Differences whose ranks are compared with those of the level, and values among which a step is sought
-    #: first, about.
-    ranked: int = 20_000
-    stepped: int = 2_000
-
-
-DEFAULT = NoiseTuning()
+_LEVEL = 5e-4  # Level of each test; a solve has about ten, most of them dependent.
+# Highest order of difference along one axis, and along all of them together.
+_ORDER = 8
+_MIXED = 4
+# Lowest order along one axis that removes a field, and nodes that an axis has for each order.
+_LEAST_ORDER = 5
+_NODES_PER_ORDER = 2.5
+# What one more order leaves of an effect of the noise; of a field of four nodes a wave it leaves 0.53.
+_FLAT = 0.8
+# Share of an effect that most windows have; below it is local, as a front is. Of correlations: with .15
+# pulses that differences do not remove were called correlated in 5 of 40 runs, with .3 in none, and all
+# of 320 runs with a third to all of the variance correlated were found.
+_SPREAD = 0.15
+_SPREAD_CORRELATED = 0.3
+_CLIP = 4.0  # Standard deviations at which differences are cut.
+_LEAST = 3e-4  # Share of the rms below which an effect does not matter.
+# A structure is grave where it widens the variance of a mean over so many nodes by such a share.
+_WINDOW = 10
+_GRAVE = 0.44
+#: Ratio of the noise that the data show and the noise given, from which one of them is mistaken.
+MISTAKEN = 3.0
+# An order of difference leaves nothing of the field where it leaves so many times what the highest does.
+_LEAVES = 1.15
+_EQUAL = 0.6  # Share of equal neighbours, along every axis, from which rounding is no noise.
+_TAILS = 1.0  # Excess kurtosis, per value, from which tails are noted.
+_VALUES = 300_000  # Values of a central block that is tested, at most.
+# Differences whose ranks are compared with those of the level, and values among which a step is sought
+# first, about.
+_RANKED = 20_000
+_STEPPED = 2_000
 EFFECTS: dict[tuple[bool, str], Kind] = {
     (True, "gain"): "sensor_gain",
     (True, "offset"): "sensor_offset",
@@ -142,7 +135,6 @@ def noise_structure(
     names: Sequence[str],
     time: str | None,
     given: Array | None = None,
-    tuning: NoiseTuning = DEFAULT,
 ) -> tuple[NoiseFinding, ...]:
     """What the noise of a field on a grid is besides white.
 
@@ -159,42 +151,42 @@ def noise_structure(
     rms = float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0
     if not rms > 0:
         return ()
-    cut = (slice(None), *central(values.shape[1:], tuning.values))
+    cut = (slice(None), *central(values.shape[1:], _VALUES))
     given = None if given is None else np.broadcast_to(given, values.shape)[cut]
     values, nodes = values[cut], [x[c] for x, c in zip(nodes, cut[1:], strict=True)]
     found: dict[tuple[str, str], NoiseFinding] = {}
     for a, x in enumerate(nodes):
-        differences = cache(partial(_differences, values, x, a, tuning=tuning))
+        differences = cache(partial(_differences, values, x, a))
         for b in range(len(nodes)):
-            if a != b and (one := _across(differences, nodes, names, time, a, b, rms, tuning)):
+            if a != b and (one := _across(differences, nodes, names, time, a, b, rms)):
                 key = one.kind, one.along
                 if key not in found or found[key].sd < one.sd:
                     found[key] = one
-    return (*found.values(), *_pointwise(values, nodes, given, rms, tuning), *_steps(values, rms, tuning))
+    return (*found.values(), *_pointwise(values, nodes, given, rms), *_steps(values, rms))
 
 
-def less_than_given(found: float, given: float, tuning: NoiseTuning = DEFAULT) -> bool:
+def less_than_given(found: float, given: float) -> bool:
     """Whether the noise found is so much less than that given that one is mistaken.
 
     >>> less_than_given(0.01, 0.02), less_than_given(0.01, 0.04)
     (False, True)
     """
-    return tuning.mistaken * found < given
+    return MISTAKEN * found < given
 
 
-def highest_order(n: int, tuning: NoiseTuning = DEFAULT) -> int:
+def highest_order(n: int) -> int:
     """The highest order of difference along an axis of n nodes; 0 where none leaves enough windows."""
-    order = min(tuning.order, int(n / tuning.nodes_per_order))
-    return order if order >= tuning.least_order else 0
+    order = min(_ORDER, int(n / _NODES_PER_ORDER))
+    return order if order >= _LEAST_ORDER else 0
 
 
-def _differences(u: Array, x: Array, a: int, order: int, tuning: NoiseTuning) -> tuple[Array, ...]:
+def _differences(u: Array, x: Array, a: int, order: int) -> tuple[Array, ...]:
     """Differences along axis ``a`` of (repeats, *grid), cut at a few deviations, their level, and where."""
     weights = weights_of(x, order)
     found, level = (windowed(u, w, a + 1, every(order)) for w in (weights, weights**2))
     there = np.isfinite(found)
     typical = median(np.abs(found[there])) / 0.6745 if there.any() else 0.0
-    cut = tuning.clip * typical
+    cut = _CLIP * typical
     return np.clip(np.where(there, found, 0.0), -cut, cut), np.where(there, level, 0.0), there.astype(float)
 
 
@@ -206,10 +198,9 @@ def _across(
     a: int,
     b: int,
     rms: float,
-    tuning: NoiseTuning,
 ) -> NoiseFinding | None:
     """What is common to the nodes of axis ``b``, seen in ``differences`` of an order along axis ``a``."""
-    order = highest_order(nodes[a].size, tuning)
+    order = highest_order(nodes[a].size)
     if not order or nodes[b].size < 4:
         return None
 
@@ -219,15 +210,15 @@ def _across(
 
     high = rows(order)
     total = high.variance
-    if total < (tuning.least * rms) ** 2:
+    if total < (_LEAST * rms) ** 2:
         return None
-    seen = high.seen(tuning.level)
-    spread = tuning.spread_correlated if seen and seen.how == "correlated" else tuning.spread
-    if seen is None or seen.local < spread or seen.part < (tuning.least * rms) ** 2:
+    seen = high.seen(_LEVEL)
+    spread = _SPREAD_CORRELATED if seen and seen.how == "correlated" else _SPREAD
+    if seen is None or seen.local < spread or seen.part < (_LEAST * rms) ** 2:
         return None
-    if seen.part < tuning.flat * rows(order - 1).part(seen.how):
+    if seen.part < _FLAT * rows(order - 1).part(seen.how):
         return None
-    grave = seen.part / total * min(tuning.window, nodes[b].size) > tuning.grave
+    grave = seen.part / total * min(_WINDOW, nodes[b].size) > _GRAVE
     size, sd = float(np.sqrt(seen.part)) / rms, float(np.sqrt(total))
     if seen.how != "correlated" and time is not None and time in (names[a], names[b]):
         whose = EFFECTS[names[b] == time, seen.how]
@@ -243,12 +234,10 @@ def _mixed(u: Array, nodes: Sequence[Array], order: int, power: int = 1) -> Arra
     return u
 
 
-def _pointwise(
-    u: Array, nodes: Sequence[Array], given: Array | None, rms: float, tuning: NoiseTuning
-) -> Iterator[NoiseFinding]:
+def _pointwise(u: Array, nodes: Sequence[Array], given: Array | None, rms: float) -> Iterator[NoiseFinding]:
     """Size, dependence on the level, and tails of independent noise."""
-    lowest = int(min(x.size for x in nodes) / tuning.nodes_per_order)
-    order = min(tuning.mixed, lowest) if len(nodes) > 1 else highest_order(nodes[0].size, tuning)
+    lowest = int(min(x.size for x in nodes) / _NODES_PER_ORDER)
+    order = min(_MIXED, lowest) if len(nodes) > 1 else highest_order(nodes[0].size)
     if order < 2:
         return
     found = {k: _mixed(u, nodes, k) for k in range(1, order + 1)}
@@ -256,41 +245,39 @@ def _pointwise(
         return
     sizes = {k: median(e[np.isfinite(e)] ** 2) / MEDIAN for k, e in found.items()}
     white = sizes[order]
-    noisy = white > max((tuning.least * rms) ** 2, tuning.flat * sizes[order - 1])
+    noisy = white > max((_LEAST * rms) ** 2, _FLAT * sizes[order - 1])
     # The lowest order that leaves no more than the highest: it mixes the fewest values.
-    order = min(k for k, size in sizes.items() if size <= tuning.leaves * white)
+    order = min(k for k, size in sizes.items() if size <= _LEAVES * white)
     there = np.isfinite(found[order])
     e, level = found[order][there], np.abs(_mixed(u, nodes, order, 2)[there])
     sd = float(np.sqrt(np.mean(e**2)))
     if given is not None:
         squares = _mixed(given**2, nodes, order, 2)[there]
         typical = float(np.sqrt(median(squares)))
-        if noisy and np.sqrt(white) > tuning.mistaken * typical:
+        if noisy and np.sqrt(white) > MISTAKEN * typical:
             yield NoiseFinding("more than given", float(np.sqrt(white)) / rms, sd=sd)
-        elif less_than_given(sd, typical) and typical > tuning.least * rms:
+        elif less_than_given(sd, typical) and typical > _LEAST * rms:
             yield NoiseFinding("less than given", sd / rms, grave=False)
         if typical > 0:
             e = e / np.maximum(np.sqrt(squares) / typical, 1e-3)
     if noisy:
-        yield from _shape(e, level, sd, (order, len(nodes)), tuning)
+        yield from _shape(e, level, sd, (order, len(nodes)))
 
 
-def _shape(
-    e: Array, level: Array, sd: float, of: tuple[int, int], tuning: NoiseTuning
-) -> Iterator[NoiseFinding]:
+def _shape(e: Array, level: Array, sd: float, of: tuple[int, int]) -> Iterator[NoiseFinding]:
     """Dependence of differences (n,), ``of`` an order along so many axes, on the level, and their tails."""
     order, axes = of
     squares, count = e**2, e.size / overlap(order, every(order)) ** axes
-    few = slice(None, None, 1 + e.size // tuning.ranked)
+    few = slice(None, None, 1 + e.size // _RANKED)
     correlation = np.corrcoef(ranks(squares[few]), ranks(level[few]))[0, 1]
-    if normal_tail(correlation * np.sqrt(count / (few.step or 1))) < tuning.level:
-        _, slope = growth(np.minimum(squares, tuning.clip**2 * np.mean(squares)), level**2)
+    if normal_tail(correlation * np.sqrt(count / (few.step or 1))) < _LEVEL:
+        _, slope = growth(np.minimum(squares, _CLIP**2 * np.mean(squares)), level**2)
         # Intervals hold all the same: 55 of 56 numbers (docs: data).
         yield NoiseFinding("relative", float(np.sqrt(slope)), grave=False, sd=sd)
         return
     fourth = (sum(comb(order, j) ** 4 for j in range(order + 1)) / comb(2 * order, order) ** 2) ** axes
     excess = float(np.mean(squares**2) / np.mean(squares) ** 2 - 3)
-    if normal_tail(excess / np.sqrt(24 / count)) < tuning.level and excess / fourth > tuning.tails:
+    if normal_tail(excess / np.sqrt(24 / count)) < _LEVEL and excess / fourth > _TAILS:
         yield NoiseFinding("tails", excess / fourth, grave=False, sd=sd)
 
 
@@ -311,15 +298,15 @@ def growth(squares: Array, level: Array) -> tuple[float, float]:
     return float(floor), float(slope)
 
 
-def _steps(u: Array, rms: float, tuning: NoiseTuning) -> Iterator[NoiseFinding]:
+def _steps(u: Array, rms: float) -> Iterator[NoiseFinding]:
     """Rounding to steps; it is grave where the field and its noise change by less from node to node."""
     finite = u[np.isfinite(u)]
     different, gaps, step = finite, finite, np.inf
-    for some in (finite[:: 1 + finite.size // tuning.stepped], finite):  # no step is wider than the least gap
+    for some in (finite[:: 1 + finite.size // _STEPPED], finite):  # no step is wider than the least gap
         different = np.unique(some)
         gaps = np.diff(different)
         step = float(gaps[gaps > 1e-9 * rms].min(initial=np.inf))
-        if not step > tuning.least * rms:
+        if not step > _LEAST * rms:
             return
     if finite.size < 100 or different.size > finite.size // 4 or different.size < 3:
         return
@@ -327,4 +314,4 @@ def _steps(u: Array, rms: float, tuning: NoiseTuning) -> Iterator[NoiseFinding]:
     if np.isfinite(step) and whole.mean() > 0.99:
         jumps = (np.diff(u, axis=axis) for axis in range(1, u.ndim))
         equal = min(float(np.mean(np.abs(j[np.isfinite(j)]) < step / 2)) for j in jumps)
-        yield NoiseFinding("steps", step / rms, grave=equal > tuning.equal)
+        yield NoiseFinding("steps", step / rms, grave=equal > _EQUAL)

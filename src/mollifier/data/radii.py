@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,23 +11,17 @@ from mollifier.errors import GridError
 from mollifier.mollify.differentiate import differentiate
 from mollifier.mollify.orders import Derivative
 
+# Numbers that steer the choice; `docs/howto/interop.md` says how well it does.
 
-@dataclass(frozen=True)
-class RadiusTuning:
-    """Numbers that steer the choice; `docs/howto/interop.md` says how well it does."""
-
-    #: Smallest radius, in typical spacings, and the factor from one to the next.
-    smallest: float = 2.0
-    factor: float = 1.2
-    #: A difference is bias beyond this share above the mean of noise alone and so many of its deviations.
-    share: float = 0.1
-    deviations: float = 3.0
-    #: Values that are looked at, about, and fewest and most fields of noise.
-    values: int = 200_000
-    draws: tuple[int, int] = (4, 16)
-
-
-TUNING = RadiusTuning()
+# Smallest radius, in typical spacings, and the factor from one to the next.
+_SMALLEST = 2.0
+_FACTOR = 1.2
+# A difference is bias beyond this share above the mean of noise alone and so many of its deviations.
+_SHARE = 0.1
+_DEVIATIONS = 3.0
+# Values that are looked at, about, and fewest and most fields of noise.
+_VALUES = 200_000
+_DRAWS = (4, 16)
 
 
 def best_radius(array: xr.DataArray, order: Derivative, sd: float, **options: Any) -> dict[str, float]:
@@ -46,16 +39,16 @@ def best_radius(array: xr.DataArray, order: Derivative, sd: float, **options: An
     """
     axes = axes_of(array, order)
     others = [d for d in array.dims if d not in axes]
-    step = max(1, round((array.size / TUNING.values) ** (1 / max(len(others), 1))))
+    step = max(1, round((array.size / _VALUES) ** (1 / max(len(others), 1))))
     array = array.isel({d: slice(None, None, step) for d in others})
-    draws = int(np.clip(TUNING.values // array.size, *TUNING.draws))
+    draws = int(np.clip(_VALUES // array.size, *_DRAWS))
     white = array.expand_dims({"draw": draws}).copy()
     white.values = sd * np.random.default_rng(0).standard_normal(white.shape)
     spacing = {c: float(np.median(np.diff(array[c].values))) for c in axes}
-    least, cells = min(array.sizes[c] for c in axes), TUNING.smallest
+    least, cells = min(array.sizes[c] for c in axes), _SMALLEST
     tried, found, noise = [], [], []
     refused: GridError | None = None
-    while cells < max(least / 2, 2 * TUNING.smallest):
+    while cells < max(least / 2, 2 * _SMALLEST):
         radius = {c: cells * h for c, h in spacing.items()}
         try:
             pair = [
@@ -64,7 +57,7 @@ def best_radius(array: xr.DataArray, order: Derivative, sd: float, **options: An
             tried, found, noise = [*tried, radius], [*found, pair[0].values], [*noise, pair[1].values]
         except GridError as error:
             refused = error
-        cells *= TUNING.factor
+        cells *= _FACTOR
     if not tried:
         raise refused or GridError(f"{least} nodes are too few for a derivative {order}.")
     risks = []
@@ -72,7 +65,7 @@ def best_radius(array: xr.DataArray, order: Derivative, sd: float, **options: An
         bias = [0.0]
         for other, also in zip(found[:j], noise[:j], strict=True):
             alone = np.mean((drawn - also).reshape(draws, -1) ** 2, axis=1)
-            limit = (1 + TUNING.share) * alone.mean() + TUNING.deviations * alone.std()
+            limit = (1 + _SHARE) * alone.mean() + _DEVIATIONS * alone.std()
             bias.append(float(np.mean((own - other) ** 2) - limit))
         risks.append(max(bias) + float(np.mean(drawn**2)))
     return tried[int(np.argmin(risks))]

@@ -14,33 +14,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mollifier.data.neighbours import neighbour_correlation
-from mollifier.data.noise_structure import DEFAULT as STRUCTURE
-from mollifier.data.noise_structure import growth
+from mollifier.data.noise_structure import MISTAKEN, growth
 from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.distributions import normal_tail, ranks
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import SETTLED
 
-
-@dataclass(frozen=True)
-class GrowthTuning:
-    """When samples are weighed by the noise that the residuals show."""
-
-    #: Level of the test, and least number of samples. Chosen on a chemostat, of which one state had 5e-4 with
-    #: 45 samples; white noise was weighed in none of 57 other answers (docs: trust).
-    level: float = 5e-3
-    fewest: int = 30
-    factor: float = 2.0  #: Largest over smallest standard error from which weights matter.
-    white: float = 1e-4  #: Chance of a correlation of neighbours below which residuals are no noise.
-    least: float = 0.05  #: Share of the rms that a value counts as at least: values near zero are not exact.
-    clip: float = 16.0  #: Squared residuals are cut at so many times their mean.
-    #: Times that the weights are found, and their relative change from which once more.
-    rounds: int = 3
-    change: float = 0.1
-
-
-DEFAULT = GrowthTuning()
+# Level of the test, and least number of samples. Chosen on a chemostat, of which one state had 5e-4 with
+# 45 samples; white noise was weighed in none of 57 other answers (docs: trust).
+_LEVEL = 5e-3
+_FEWEST = 30
+_FACTOR = 2.0  # Largest over smallest standard error from which weights matter.
+_WHITE = 1e-4  # Chance of a correlation of neighbours below which residuals are no noise.
+_LEAST = 0.05  # Share of the rms that a value counts as at least: values near zero are not exact.
+_CLIP = 16.0  # Squared residuals are cut at so many times their mean.
+#: Times that the weights are found, and their relative change from which once more.
+ROUNDS = 3
+CHANGE = 0.1
 
 
 @dataclass(frozen=True)
@@ -79,16 +70,16 @@ def growing(problem: InverseProblem, solution: Solution) -> dict[str, Growth]:
 
 def _growth(points: Array, errors: Array, level: Array) -> Growth | None:
     level = _floored(level)
-    if errors.size < DEFAULT.fewest or not errors.any() or not np.ptp(level):
+    if errors.size < _FEWEST or not errors.any() or not np.ptp(level):
         return None
     squares = errors**2
     correlation = float(np.corrcoef(ranks(squares), ranks(level))[0, 1])
-    if not normal_tail(correlation * np.sqrt(errors.size)) < DEFAULT.level:
+    if not normal_tail(correlation * np.sqrt(errors.size)) < _LEVEL:
         return None
-    floor, slope = growth(np.minimum(squares, DEFAULT.clip * np.mean(squares)), level**2)
+    floor, slope = growth(np.minimum(squares, _CLIP * np.mean(squares)), level**2)
     seen = Growth(float(np.sqrt(floor)), float(np.sqrt(slope)))
     sd = seen.sd(level)
-    if not sd.max() > DEFAULT.factor * sd.min() > 0:
+    if not sd.max() > _FACTOR * sd.min() > 0:
         return None
     return seen if _white(errors / sd, points) else None
 
@@ -96,7 +87,7 @@ def _growth(points: Array, errors: Array, level: Array) -> Growth | None:
 def _white(z: Array, points: Array) -> bool:
     """Whether neighbours share nothing of standardised residuals: an equation that is wrong leaves waves."""
     chance = neighbour_correlation(z, points)[1]
-    return chance is None or chance > DEFAULT.white
+    return chance is None or chance > _WHITE
 
 
 def noise_of(solution: Solution, field: str) -> Array:
@@ -114,7 +105,7 @@ def noise_of(solution: Solution, field: str) -> Array:
     points, errors, _ = _residuals(solution, field, over)
     z = errors / sd[_there(solution, field)]
     times = float(np.sqrt(np.mean(z**2))) if z.size and np.isfinite(z).all() else 1.0
-    return sd * times if 1.0 < times < STRUCTURE.mistaken and _white(z, points) else sd
+    return sd * times if 1.0 < times < MISTAKEN and _white(z, points) else sd
 
 
 def weighed(problem: InverseProblem, solution: Solution, found: Mapping[str, Growth]) -> InverseProblem:
@@ -144,4 +135,4 @@ def _residuals(solution: Solution, field: str, over: Sequence[str]) -> tuple[Arr
 
 
 def _floored(level: Array) -> Array:
-    return np.maximum(level, DEFAULT.least * float(np.sqrt(np.mean(level**2))) if level.size else 0.0)
+    return np.maximum(level, _LEAST * float(np.sqrt(np.mean(level**2))) if level.size else 0.0)

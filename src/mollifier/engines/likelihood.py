@@ -6,7 +6,6 @@ Ann. Math. Stat. 35:73, 1964). Fill values, dead sensors and spikes are left out
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -20,20 +19,13 @@ if TYPE_CHECKING:
 Likelihood = Literal["normal", "student", "huber"]
 
 
-@dataclass(frozen=True)
-class LikelihoodTuning:
-    """Shapes of the robust likelihoods."""
-
-    degrees: float = 4.0  #: Degrees of freedom of Student's distribution.
-    bend: float = 1.345  #: Standard deviations beyond which Huber's loss is linear.
-    least_slope: float = 0.2  #: Least mean slope of the score, as a share of the mean weight.
-    rejected: float = 4.5  #: Robust standard deviations beyond which the weak engine leaves a value out.
+_DEGREES = 4.0  # Degrees of freedom of Student's distribution.
+_BEND = 1.345  # Standard deviations beyond which Huber's loss is linear.
+_LEAST_SLOPE = 0.2  # Least mean slope of the score, as a share of the mean weight.
+REJECTED = 4.5  #: Robust standard deviations beyond which the weak engine leaves a value out.
 
 
-DEFAULT = LikelihoodTuning()
-
-
-def weights(z: Array, kind: Likelihood, least_scale: float, tuning: LikelihoodTuning = DEFAULT) -> Array:
+def weights(z: Array, kind: Likelihood, least_scale: float) -> Array:
     """Weights (n,) of squared residuals, such that the sum of J'WJ is the information of the estimate.
 
     The scale of the noise is the median of the residuals; the information is that of an M-estimate, ``n
@@ -47,7 +39,7 @@ def weights(z: Array, kind: Likelihood, least_scale: float, tuning: LikelihoodTu
     >>> bool(0.8 < w.mean() < 1.1), bool(w[-1] < 0.01)
     (True, True)
     """
-    nu, bend = tuning.degrees, tuning.bend
+    nu, bend = _DEGREES, _BEND
     quartile = float(student_upper(0.25, nu) if kind == "student" else normal_upper(0.25))
     own = float(np.median(np.abs(z))) / quartile
     scale = max(own, least_scale)
@@ -58,16 +50,16 @@ def weights(z: Array, kind: Likelihood, least_scale: float, tuning: LikelihoodTu
     else:
         w = np.minimum(1.0, bend / np.maximum(np.abs(r), 1e-300))
         slope = (w == 1.0).astype(float)
-    steep = max(slope.mean(), tuning.least_slope * w.mean())
+    steep = max(slope.mean(), _LEAST_SLOPE * w.mean())
     squares = np.mean((w * z / max(own, 1e-9 * scale)) ** 2)  # a fit closer than the least scale says no more
     return w / (scale**2 * w.mean() * squares / steep**2)
 
 
-def loss(z: Tensor, kind: Likelihood, tuning: LikelihoodTuning = DEFAULT) -> Tensor:
+def loss(z: Tensor, kind: Likelihood) -> Tensor:
     """Minus twice the log-likelihood of residuals in standard errors, up to a constant, in their shape."""
     if kind == "student":
-        return (tuning.degrees + 1) * (z.square() / tuning.degrees).log1p()
+        return (_DEGREES + 1) * (z.square() / _DEGREES).log1p()
     if kind == "huber":
         size = z.abs()
-        return z.square().where(size < tuning.bend, 2 * tuning.bend * size - tuning.bend**2)
+        return z.square().where(size < _BEND, 2 * _BEND * size - _BEND**2)
     return z.square()

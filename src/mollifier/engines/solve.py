@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mollifier.engines.base import Request
 from mollifier.engines.choose import choose, unable
 from mollifier.engines.complete import complete, recorded
-from mollifier.engines.growing_noise import DEFAULT as GROWTH
-from mollifier.engines.growing_noise import Growth, growing, weighed
+from mollifier.engines.growing_noise import CHANGE, ROUNDS, Growth, growing, weighed
 from mollifier.engines.registry import ENGINES, starters, that_take
 from mollifier.engines.settings import Given, check_settings, runners, settings_for, used_by
 from mollifier.engines.start import Origin, digest, origin
@@ -175,9 +174,9 @@ def _run(name: str, request: Request) -> tuple[Solution, Request]:
     """The answer, and what was asked for it: again where the noise turns out to grow with the value."""
     engine, known = ENGINES[name], dict[str, Growth]()
     found = engine.solve(request)
-    for _ in range(GROWTH.rounds if engine.solves_states else 0):
+    for _ in range(ROUNDS if engine.solves_states else 0):
         grows = growing(request.problem, found)
-        if all(g.near(known.get(f), GROWTH.change) for f, g in grows.items()):
+        if all(g.near(known.get(f), CHANGE) for f, g in grows.items()):
             break
         known |= grows
         problem = weighed(request.problem, found, grows)

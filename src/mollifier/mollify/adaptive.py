@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,23 +25,18 @@ from mollifier.mollify.operators import TensorOperator
 ADAPTIVE = "adaptive"  #: The radius of an axis along which it varies from place to place.
 
 
-@dataclass(frozen=True)
-class AdaptiveTuning:
-    """Numbers that steer the choice; `docs/howto/interop.md` says how well it does."""
+# Numbers that steer the choice; `docs/howto/interop.md` says how well it does.
 
-    #: Smallest radius, in spacings, and the factor from one to the next.
-    smallest: float = 2.0
-    factor: float = 1.4
-    longest: float = 0.5  #: Largest radius, in lengths of the shortest axis.
-    deviations: float = 3.0  #: Standard deviations of a difference's noise beyond which it is bias.
-    #: Distance over which the chosen scale is averaged, in the radius chosen: a place that chance has given a
-    #: narrow kernel among wide ones is outvoted.
-    averaged: float = 1.0
-    #: Upper limit on the weights along an axis of the largest radius (memory).
-    most_weights: int = 10_000_000
-
-
-TUNING = AdaptiveTuning()
+# Smallest radius, in spacings, and the factor from one to the next.
+_SMALLEST = 2.0
+_FACTOR = 1.4
+_LONGEST = 0.5  # Largest radius, in lengths of the shortest axis.
+_DEVIATIONS = 3.0  # Standard deviations of a difference's noise beyond which it is bias.
+# Distance over which the chosen scale is averaged, in the radius chosen: a place that chance has given a
+# narrow kernel among wide ones is outvoted.
+_AVERAGED = 1.0
+# Upper limit on the weights along an axis of the largest radius (memory).
+_MOST_WEIGHTS = 10_000_000
 
 
 class AdaptiveOperator:
@@ -73,14 +67,13 @@ class AdaptiveOperator:
         radius: Mapping[str, float | str],
         noise: float | None,
         accuracy: int = 3,
-        tuning: AdaptiveTuning = TUNING,
     ) -> None:
         if noise is None or not noise >= 0 or not math.isfinite(noise):
             raise GridError(
                 f"radius='{ADAPTIVE}' was given with noise={noise}; the standard deviation of the values' "
                 "noise was expected, a number of 0 or more. dataset.mollifier.differentiate estimates it."
             )
-        self.grid, self.order, self.noise, self.tuning = grid, order, noise, tuning
+        self.grid, self.order, self.noise = grid, order, noise
         self.varied = [a.name for a in grid if radius[a.name] == ADAPTIVE and a.size > 1]
         #: The radii that are compared, in spacings.
         self.cells: list[float] = []
@@ -98,14 +91,12 @@ class AdaptiveOperator:
 
     def _candidates(self) -> Iterator[float]:
         """Radii in spacings."""
-        axes, tuning = [self.grid[n] for n in self.varied], self.tuning
-        most = min(
-            min(tuning.longest * a.length / a.spacing, tuning.most_weights / (2 * a.size)) for a in axes
-        )
-        cells = tuning.smallest
+        axes = [self.grid[n] for n in self.varied]
+        most = min(min(_LONGEST * a.length / a.spacing, _MOST_WEIGHTS / (2 * a.size)) for a in axes)
+        cells = _SMALLEST
         while cells <= most:
             yield cells
-            cells *= tuning.factor
+            cells *= _FACTOR
 
     def __call__(self, values: Array) -> tuple[Array, Array]:
         """The derivative, and where between the radii `cells`, 0 the first, that of each place is.
@@ -127,7 +118,7 @@ class AdaptiveOperator:
         for j in range(1, len(found)):
             for k in range(j):
                 variance = products[j, j] + products[k, k] - 2 * products[j, k]
-                limit = self.tuning.deviations * self.noise * np.sqrt(np.maximum(variance, 0.0))
+                limit = _DEVIATIONS * self.noise * np.sqrt(np.maximum(variance, 0.0))
                 fits &= np.abs(found[j] - found[k]) <= limit
             chosen[fits] = j
         means = [self._averaged(chosen.astype(float), cells) for cells in self.cells]
@@ -135,7 +126,7 @@ class AdaptiveOperator:
 
     def _averaged(self, scale: Array, cells: float) -> Array:
         """Means over so many spacings to either side along the axes with a varying radius."""
-        reach = 2 * round(self.tuning.averaged * cells) + 1
+        reach = 2 * round(_AVERAGED * cells) + 1
         sizes = [reach if n in self.varied else 1 for n in self.grid.names]
         modes = ["wrap" if a.periodic else "nearest" for a in self.grid]
         batch = scale.ndim - len(sizes)

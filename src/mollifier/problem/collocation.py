@@ -242,20 +242,13 @@ def _within(needed: dict[str, int], fixed: set[str], most: int, least: int) -> d
 NODES_PER_FEATURE = 4.0
 
 
-@dataclass(frozen=True)
-class FrontTuning:
-    """Numbers that steer how fronts are found."""
-
-    #: Change between neighbours, as a part of the field's range, from which a front is narrower than their
-    #: distance.
-    jump: float = 0.25
-    fewest: int = 5  #: Such pairs of neighbours along a coordinate below which they may be chance.
-    #: What samples show of a front is an upper limit of its width; so much narrower it is taken to be.
-    narrower: float = 1.3
-    centres: int = 20_000  #: Most samples whose neighbours are looked at.
-
-
-FRONTS = FrontTuning()
+#: Change between neighbours, as a part of the field's range, from which a front is narrower than their
+#: distance.
+FRONT_JUMP = 0.25
+_FEWEST = 5  # Such pairs of neighbours along a coordinate below which they may be chance.
+# What samples show of a front is an upper limit of its width; so much narrower it is taken to be.
+_NARROWER = 1.3
+_CENTRES = 20_000  # Most samples whose neighbours are looked at.
 
 
 @dataclass(frozen=True)
@@ -271,7 +264,7 @@ class Front:
 
     def nodes(self, length: float) -> int:
         """Nodes along an axis of that length that carry it."""
-        return rounded(FRONTS.narrower * NODES_PER_FEATURE * length / self.width)
+        return rounded(_NARROWER * NODES_PER_FEATURE * length / self.width)
 
 
 def rounded(nodes: float) -> int:
@@ -295,7 +288,7 @@ def fronts(problem: InverseProblem, features: Mapping[str, float]) -> dict[str, 
         lengths = np.array([features[c] for c in samples.coordinates])
         for c, (count, width) in zip(samples.coordinates, jumps(samples, lengths), strict=True):
             steeper = c not in found or width < found[c].width
-            if count >= FRONTS.fewest and problem.system.order_along(c) and steeper:
+            if count >= _FEWEST and problem.system.order_along(c) and steeper:
                 found[c] = Front(f, count, width)
     return found
 
@@ -304,7 +297,7 @@ def jumps(samples: Samples, features: Array) -> Iterator[tuple[int, float]]:
     """Fronts that neighbouring samples straddle: for each coordinate their number and the steepest's width.
 
     ``features``, shape (d,), are the shortest along each coordinate, in its unit. A front is a change between
-    neighbours, noise allowed for, by more than ``FRONTS.jump``.
+    neighbours, noise allowed for, by more than ``FRONT_JUMP``.
 
     >>> x = np.linspace(0, 1, 40)[:, None]
     >>> samples = Samples(("x",), x, np.sign(x[:, 0] - 0.51), np.full(40, 1e-3))
@@ -318,13 +311,13 @@ def jumps(samples: Samples, features: Array) -> Iterator[tuple[int, float]]:
     extent = np.where(np.ptp(points, axis=0) > 0, np.ptp(points, axis=0), 1.0)
     metric = np.minimum(features, extent)
     spread = float(np.subtract(*np.percentile(values, [99.5, 0.5])))
-    some = np.random.default_rng(0).permutation(len(points))[: FRONTS.centres]
+    some = np.random.default_rng(0).permutation(len(points))[:_CENTRES]
     share = len(points) / len(some)
     step, along, change = neighbour_changes(points, values, samples.sd, metric, some)
     change /= spread or 1.0
     for a in range(points.shape[1]):
         first = np.argmin(np.where(along[..., a], step[..., a], np.inf), axis=1)
         index = np.arange(len(some)), first
-        jump = along[..., a][index] & (change[index] > FRONTS.jump)
+        jump = along[..., a][index] & (change[index] > FRONT_JUMP)
         width = np.sort(step[..., a][index][jump] * metric[a] / change[index][jump])
         yield round(int(jump.sum()) * share), float(width[min(2, len(width)) - 1]) if len(width) else np.inf

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -15,21 +15,15 @@ from mollifier.problem.conditions import ALL, EDGE, Condition
 from mollifier.problem.domain import Interior
 from mollifier.problem.shapes import inequalities
 
+# Numbers that steer how the edge is found; lengths are those of the data's box.
 
-@dataclass(frozen=True)
-class EdgeTuning:
-    """Numbers that steer how the edge is found; lengths are those of the data's box."""
-
-    nodes: int = 301  #: Nodes a side, between which the edge is sought.
-    beyond: float = 0.25  #: How far beyond the data.
-    halvings: int = 40  #: Bisections of each link between a node inside and one outside.
-    places: int = 32  #: Places of a condition, as even along the edge as the farthest-point rule makes them.
-    around: float = 0.03  #: Radius in which a parabola is fitted to the edge, whose normal is taken.
-    #: Rms distance from the line fitted there over the length along it, beyond which there is a corner.
-    straight: float = 0.2
-
-
-TUNING = EdgeTuning()
+_NODES = 301  # Nodes a side, between which the edge is sought.
+_BEYOND = 0.25  # How far beyond the data.
+_HALVINGS = 40  # Bisections of each link between a node inside and one outside.
+_PLACES = 32  # Places of a condition, as even along the edge as the farthest-point rule makes them.
+_AROUND = 0.03  # Radius in which a parabola is fitted to the edge, whose normal is taken.
+# Rms distance from the line fitted there over the length along it, beyond which there is a corner.
+_STRAIGHT = 0.2
 
 
 def at_edges(
@@ -63,12 +57,12 @@ def _along(
     if not chosen.any():
         raise ConfigurationError(
             f"The condition '{condition.equation}' is at the edge of the domain ({interior.name})"
-            f"{'' if where == ALL else f' where {where}'}, which is not within {TUNING.beyond:g} lengths of "
+            f"{'' if where == ALL else f' where {where}'}, which is not within {_BEYOND:g} lengths of "
             "the data."
         )
     points, normals = points[chosen], normals[chosen]
     rest = {c: x for c, x in condition.places.items() if c != EDGE}
-    for i in _spread(points, TUNING.places):
+    for i in _spread(points, _PLACES):
         at = {c: float(x) for c, x in zip(names, points[i], strict=True)}
         normal = {c: float(x) for c, x in zip(names, normals[i], strict=True)}
         yield replace(condition, at=at | rest, normal=normal)
@@ -78,7 +72,7 @@ def edge(interior: Interior, names: Sequence[str], data: Observations) -> tuple[
     """Places on the edge of a domain and outward unit normals, (n, 2) each, but for its corners."""
     low, high = (np.array([data.bounds[c][end] for c in names]) for end in (0, 1))
     length = high - low
-    axes = [np.linspace(a - TUNING.beyond * n, b + TUNING.beyond * n, TUNING.nodes)
+    axes = [np.linspace(a - _BEYOND * n, b + _BEYOND * n, _NODES)
             for a, b, n in zip(low, high, length, strict=True)]  # fmt: skip
     nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
 
@@ -95,7 +89,7 @@ def edge(interior: Interior, names: Sequence[str], data: Observations) -> tuple[
         starts = begins[differ][:, None]
         ends.append((np.where(starts, a, b), np.where(starts, b, a)))
     inside, outside = (np.concatenate([e[k] for e in ends]) for k in (0, 1))
-    for _ in range(TUNING.halvings):
+    for _ in range(_HALVINGS):
         middle = (inside + outside) / 2
         held = holds(middle)[:, None]
         inside, outside = np.where(held, middle, inside), np.where(held, outside, middle)
@@ -103,14 +97,14 @@ def edge(interior: Interior, names: Sequence[str], data: Observations) -> tuple[
         return inside, inside
     normals, smooth = np.zeros_like(inside), np.zeros(len(inside), dtype=bool)
     tree = KDTree(inside / length)
-    for i, near in enumerate(tree.query_ball_point(inside / length, TUNING.around)):
+    for i, near in enumerate(tree.query_ball_point(inside / length, _AROUND)):
         part = inside[near] - inside[i]
         _, spread, (along, across) = np.linalg.svd(part - part.mean(axis=0), full_matrices=True)
-        smooth[i] = len(near) > 3 and spread[1] < TUNING.straight * spread[0]
+        smooth[i] = len(near) > 3 and spread[1] < _STRAIGHT * spread[0]
         if smooth[i]:
             slope = np.polyfit(part @ along, part @ across, 2)[1]
             normals[i] = (across - slope * along) / np.hypot(1.0, slope)
-    step = 1e-2 * TUNING.around * length
+    step = 1e-2 * _AROUND * length
     normals *= np.where(holds(inside + step * normals), -1.0, 1.0)[:, None]
     return inside[smooth], normals[smooth]
 

@@ -9,7 +9,6 @@ the data, is empty of samples (an alpha hull: Edelsbrunner, Kirkpatrick and Seid
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -20,25 +19,17 @@ from mollifier.problem.conditions import reached
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
 
-
-@dataclass(frozen=True)
-class RegionTuning:
-    """Numbers that steer how the measured region is found."""
-
-    #: Distinct places in space from which a region is sought: fewer do not show its shape.
-    least_places: int = 100
-    probes: int = 4000  #: Places of the box at which the distance to the nearest sample is taken.
-    #: Quantiles of that distance; their ratio shows the dimension of the sampling.
-    quantiles: tuple[float, float] = (0.10, 0.25)
-    #: Expected number of samples in the part of the ball that a corner of the box leaves.
-    in_corner: float = 7.0
-    features: float = 0.25  #: Least radius of the ball, in the shortest feature of the fields.
-    #: Centres of balls along each of two coordinates, and of three or more.
-    centres: tuple[int, int] = (121, 41)
-    least_share: float = 0.01  #: Share of the nodes up to which none is left out.
-
-
-TUNING = RegionTuning()
+# Distinct places in space from which a region is sought: fewer do not show its shape.
+_LEAST_PLACES = 100
+_PROBES = 4000  # Places of the box at which the distance to the nearest sample is taken.
+# Quantiles of that distance; their ratio shows the dimension of the sampling.
+_QUANTILES = (0.10, 0.25)
+# Expected number of samples in the part of the ball that a corner of the box leaves.
+_IN_CORNER = 7.0
+_FEATURES = 0.25  # Least radius of the ball, in the shortest feature of the fields.
+# Centres of balls along each of two coordinates, and of three or more.
+_CENTRES = (121, 41)
+_LEAST_SHARE = 0.01  # Share of the nodes up to which none is left out.
 
 
 def measured_region(problem: InverseProblem, grid: Grid, features: Mapping[str, float]) -> Mask | None:
@@ -59,25 +50,25 @@ def measured_region(problem: InverseProblem, grid: Grid, features: Mapping[str, 
     from scipy.stats import qmc  # slow to import
 
     samples = np.unique(np.concatenate([_places(problem, f, space) for f in problem.fields]), axis=0)
-    if len(samples) < TUNING.least_places:
+    if len(samples) < _LEAST_PLACES:
         return None
     axes = [grid[c] for c in space]
     low, length = (np.array([getattr(a, part) for a in axes]) for part in ("lower", "length"))
     wraps = np.array([float(a.periodic) for a in axes])  # the period of a scaled axis, 0 for none
     scaled = (samples - low) / length
     tree = KDTree(np.where(wraps > 0, scaled % 1.0, scaled), boxsize=wraps)
-    probes = qmc.Halton(len(axes), scramble=False).random(TUNING.probes)
+    probes = qmc.Halton(len(axes), scramble=False).random(_PROBES)
     shortest = min(features[a.name] / a.length for a in axes)
     radius = _radius(np.asarray(tree.query(probes)[0]), len(axes))
-    radius = max(radius, TUNING.features * min(shortest, 1.0))
-    count = TUNING.centres[min(len(axes) - 2, 1)]
+    radius = max(radius, _FEATURES * min(shortest, 1.0))
+    count = _CENTRES[min(len(axes) - 2, 1)]
     centres = Grid(*(Axis(a.name, 0.0, 1.0, count, a.periodic) for a in axes)).coords()
     empty = centres[np.asarray(tree.query(centres)[0]) >= radius]
     if not len(empty):
         return None
     nodes = (grid.subgrid(space).coords() - low) / length
     inside = np.asarray(KDTree(empty, boxsize=wraps).query(nodes)[0]) >= radius
-    if not inside.any() or np.mean(~inside) < TUNING.least_share:
+    if not inside.any() or np.mean(~inside) < _LEAST_SHARE:
         return None
     shape = [a.size if a.name in space else 1 for a in grid]
     return np.array(np.broadcast_to(inside.reshape(shape), grid.shape))
@@ -90,9 +81,9 @@ def _radius(distance: Array, dimension: int) -> float:
     ``1 - exp(-n V(d))``, and V grows with a power of d that the ratio of two quantiles shows: it is lower
     than the dimension where samples lie along lines.
     """
-    first, second = np.quantile(distance, TUNING.quantiles)
-    held = -np.log1p(-np.array(TUNING.quantiles))
-    power = np.log(TUNING.in_corner * 2**dimension / held[0]) / np.log(held[1] / held[0])
+    first, second = np.quantile(distance, _QUANTILES)
+    held = -np.log1p(-np.array(_QUANTILES))
+    power = np.log(_IN_CORNER * 2**dimension / held[0]) / np.log(held[1] / held[0])
     return float(first * (second / first) ** power) if first > 0 else np.inf
 
 

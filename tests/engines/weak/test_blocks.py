@@ -150,10 +150,11 @@ def test_observations_in_blocks():
         observed.mask_outliers()
 
 
-def test_overview_sizes():
+def test_overview_sizes(monkeypatch):
     """The overview has every so many nodes, from end to end, and keeps the period."""
     data = waves().chunk(t=7)
-    few = lazy.overview(data, lazy.LazyTuning(overview=1300))
+    monkeypatch.setattr(lazy, "_OVERVIEW", 1300)
+    few = lazy.overview(data)
     assert dict(few.sizes) == {"t": 30, "x": 40}
     np.testing.assert_array_equal(few["u"], data["u"][::2, ::2])
 

@@ -14,7 +14,7 @@ from mollifier.engines.identifiability import structure as ident
 from mollifier.engines.identifiability.hidden import absorbed, absorbed_text, held_by, shifted, visible
 from mollifier.engines.identifiability.information import Information, information
 from mollifier.engines.identifiability.posterior import WIDE
-from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, listed
+from mollifier.engines.identifiability.undetermined import MOSTLY, PARTLY, RATIO, Direction, listed
 from mollifier.engines.joint.interface import JOINT
 from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.linalg.banded import NotPositiveError
@@ -264,7 +264,7 @@ def _numbers(problem: InverseProblem, found: Information) -> Iterator[Finding]:
         if name in found.drowned:
             text = f"What multiplies {name} does not exceed the noise at single places"
             yield warn(f"{text}: all samples together may determine it, or not.", finer)
-        elif share > THRESHOLDS.ratio * WIDE:
+        elif share > RATIO * WIDE:
             yield error(f"{vague}: these data do not determine it.", finer)
         elif share > _VAGUE:
             yield warn(f"{vague}: expect a wide interval.", finer)
@@ -299,16 +299,16 @@ def _fields(problem: InverseProblem, found: Information) -> Iterator[Finding]:
             f"Give measurements of {name} there (FieldUnknown(measurements=...)), measure where what "
             "multiplies it is not zero, or take it as a number."
         )
-        if share > THRESHOLDS.mostly and found.alone[name] < THRESHOLDS.partly:
+        if share > MOSTLY and found.alone[name] < PARTLY:
             others = [n for n in problem.unknowns if n != name]
             yield error(
                 f"{name} cannot be distinguished from {listed(others)}: alone it could be found, together "
                 f"{here}.",
                 f"Give one of them, or measurements of {name} (FieldUnknown(measurements=...)).",
             )
-        elif share > THRESHOLDS.mostly:
+        elif share > MOSTLY:
             yield error(f"{sentence}.", advice)
-        elif share > THRESHOLDS.partly:
+        elif share > PARTLY:
             yield warn(f"{sentence}: there the prior decides.", advice)
         else:
             yield info(f"{name}({where}) is determined, coarsely, wherever there are data.")

@@ -15,7 +15,7 @@ from mollifier.errors import GridError
 from mollifier.mollify.grid import Axis
 from mollifier.mollify.kernels import Kernel
 from mollifier.mollify.stencils import rows
-from mollifier.problem.collocation import FRONTS, NODES_PER_FEATURE, Collocation, rounded
+from mollifier.problem.collocation import FRONT_JUMP, NODES_PER_FEATURE, Collocation, rounded
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.settings import keys_at
 
@@ -119,7 +119,7 @@ def of_fronts(
         nodes = front.nodes(axis.length)
         numbers["fronts"][c] = {"places": front.places, "width": front.width, "nodes": nodes}
         text = (
-            f"{front.field} changes by more than {100 * FRONTS.jump:.0f} % of its range between neighbouring "
+            f"{front.field} changes by more than {100 * FRONT_JUMP:.0f} % of its range between neighbouring "
             f"samples along {c} at {front.places} places: a front there is narrower than the data spacing "
             f"(at most {front.width:.2g} wide)"
         )

@@ -9,7 +9,7 @@ equation along the solution.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -22,34 +22,26 @@ from mollifier.diagnostics.validation.solvers import Solver, solve_on
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Grid, axis_of
 
-
-@dataclass(frozen=True)
-class CorrectionTuning:
-    """Numbers of the corrections."""
-
-    #: Functions along the coordinate of evolution, and along each other one, by the number of coordinates.
-    #: With 16 for 64 the start of two solitons in a box kept errors that moved a coefficient by 7 standard
-    #: errors.
-    counts: tuple[int, ...] = (8, 16, 6, 4)
-    fine: tuple[int, ...] = (8, 64, 12, 6)
-    #: Functions along the coordinate of evolution where only its start counts: a value and a slope.
-    start_counts: int = 2
-    #: Standard deviations of the corrections' prior that are tried, in units of the noise; of fields that are
-    #: not measured, in units of a share of their range.
-    scales: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-    share: float = 0.01
-    #: Most Gauss-Newton steps; they end where the sum of squares is as linearised, to such a share.
-    steps: int = 4
-    settled: float = 0.01
-    #: Values of all responses at one time; larger grids are given fewer functions.
-    most_values: int = 400_000
-    #: Measurements of a state that the corrections are fitted to; of more, a random choice.
-    most_points: int = 20_000
-    #: Difference, in standard errors of an estimate, over which the equation is linearised.
-    difference: float = 0.1
-
-
-DEFAULT = CorrectionTuning()
+# Functions along the coordinate of evolution, and along each other one, by the number of coordinates.
+# With 16 for 64 the start of two solitons in a box kept errors that moved a coefficient by 7 standard
+# errors.
+_COUNTS = (8, 16, 6, 4)
+_FINE = (8, 64, 12, 6)
+# Functions along the coordinate of evolution where only its start counts: a value and a slope.
+_START_COUNTS = 2
+# Standard deviations of the corrections' prior that are tried, in units of the noise; of fields that are
+# not measured, in units of a share of their range.
+_SCALES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+_SHARE = 0.01
+# Most Gauss-Newton steps; they end where the sum of squares is as linearised, to such a share.
+_STEPS = 4
+_SETTLED = 0.01
+# Values of all responses at one time; larger grids are given fewer functions.
+_MOST_VALUES = 400_000
+# Measurements of a state that the corrections are fitted to; of more, a random choice.
+_MOST_POINTS = 20_000
+# Difference, in standard errors of an estimate, over which the equation is linearised.
+_DIFFERENCE = 0.1
 
 
 def errors_of(field: xr.DataArray, data: Samples) -> Array:
@@ -59,9 +51,7 @@ def errors_of(field: xr.DataArray, data: Samples) -> Array:
     return (interpolated(field, data.over(field.dims)) - data.values) / data.sd
 
 
-def modes_of(
-    states: xr.Dataset, along: str, solver: Solver, fields: int, tuning: CorrectionTuning = DEFAULT
-) -> SmoothModes:
+def modes_of(states: xr.Dataset, along: str, solver: Solver, fields: int) -> SmoothModes:
     """As many functions as the grid allows; few along the evolution where only its start is corrected.
 
     Those alone that differ from zero where states are given: at the start and the ends, or at any time where
@@ -69,9 +59,9 @@ def modes_of(
     """
     axes = {c: axis_of(states[c]) for c in map(str, states.dims) if c != UNIFORM}
     ends = not along or solver.restarts or any(not a.periodic for c, a in axes.items() if c != along)
-    place = min(len(axes), len(tuning.counts)) - 1
-    most = tuning.fine[place]
-    late = tuning.counts[place] if ends else tuning.start_counts
+    place = min(len(axes), len(_COUNTS)) - 1
+    most = _FINE[place]
+    late = _COUNTS[place] if ends else _START_COUNTS
     given = np.setdiff1d(np.arange(solver.grid.size), solver.discrete.inner)
     starts = max(k for _, k in solver.parts) + 1
     while True:
@@ -80,7 +70,7 @@ def modes_of(
         modes = SmoothModes(axes, counts, along)
         if not solver.restarts:
             modes = modes.touching(solver.grid, given, starts)
-        if most <= 2 or solver.grid.size * fields * modes.size <= tuning.most_values:
+        if most <= 2 or solver.grid.size * fields * modes.size <= _MOST_VALUES:
             return modes
         most -= 1
 
@@ -92,7 +82,6 @@ def corrected(
     values: dict[str, xr.DataArray],
     data: Mapping[str, Samples],
     directions: Mapping[str, xr.DataArray],
-    tuning: CorrectionTuning = DEFAULT,
 ) -> tuple[dict[str, xr.DataArray], dict[str, float], dict[str, float], float]:
     """Forward solutions with the states corrected until they fit the data.
 
@@ -104,24 +93,24 @@ def corrected(
     much of the noise the corrections moved the solution.
     """
     states, solved, along = problem.states, problem.solved, problem.along
-    modes = modes_of(states, along, solver, len(solved), tuning)
+    modes = modes_of(states, along, solver, len(solved))
     some = {f: np.random.default_rng(0).permutation(d.values.size) for f, d in data.items()}
-    data = {f: d.part(np.sort(some[f][: tuning.most_points])) for f, d in data.items()}
+    data = {f: d.part(np.sort(some[f][:_MOST_POINTS])) for f, d in data.items()}
     noise = {f: float(np.median(d.sd)) for f, d in data.items()}
-    units = [noise.get(f) or tuning.share * float(np.ptp(states[f].values)) or 1.0 for f in solved]
+    units = [noise.get(f) or _SHARE * float(np.ptp(states[f].values)) or 1.0 for f in solved]
     spread = np.repeat(units, modes.size)
     laws = any(v.ndim for v in directions.values())
     terms = {} if laws else solver.discrete.terms(solver.parts)
     at, own = np.zeros(len(spread)), dict(states.data_vars)
     errors = first = np.concatenate([errors_of(values[f], d) for f, d in data.items()])
     cost, responses = np.inf, np.zeros((errors.size, 0))
-    for _ in range(tuning.steps):
-        slices = solver.responses(modes, directions, list(terms.values()), tuning.difference)
+    for _ in range(_STEPS):
+        slices = solver.responses(modes, directions, list(terms.values()), _DIFFERENCE)
         responses = sampled(slices, solver, along, data)
         if not np.isfinite(responses).all():
             return values, {}, {}, 0.0
         if not at.any():
-            spread *= most_likely(responses[:, : len(at)] * spread, errors, tuning.scales)
+            spread *= most_likely(responses[:, : len(at)] * spread, errors, _SCALES)
             cost = _cost(errors, at, spread)
         step = fitted(responses[:, : len(at)], errors, spread, at)[0]
         trial, expected = at + step, _cost(errors + responses[:, : len(at)] @ step, at + step, spread)
@@ -136,7 +125,7 @@ def corrected(
         if not reached < cost:
             break
         (solver, values), at, errors, cost = better, trial, after, reached
-        if reached < (1 + tuning.settled) * expected:
+        if reached < (1 + _SETTLED) * expected:
             break
     free = np.concatenate([spread, np.full(len(directions), np.inf)])
     own_columns, extra = np.split(responses, [len(free)], axis=1)

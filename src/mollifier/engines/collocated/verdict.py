@@ -13,7 +13,8 @@ from mollifier.engines.collocated.spacing import convergence_order
 from mollifier.engines.identifiability.information import free_numbers
 from mollifier.engines.identifiability.structure import constant_fields, undetermined_by_structure
 from mollifier.engines.identifiability.undetermined import (
-    THRESHOLDS,
+    MOSTLY,
+    RATIO,
     Direction,
     because,
     listed,
@@ -83,7 +84,7 @@ def nodes_too_few(laplace: Laplace) -> Status | None:
 
 def undetermined_posterior(laplace: Laplace) -> str:
     """Why the likelihood leaves unknowns undetermined where a run settled; empty where it does not."""
-    loose = [n for n, ratio in laplace.posterior_ratio().items() if not ratio < THRESHOLDS.ratio]
+    loose = [n for n, ratio in laplace.posterior_ratio().items() if not ratio < RATIO]
     if loose:
         flat = [f"{f} does not vary beyond its noise" for f in constant_fields(laplace.model.problem)]
         why = ", ".join(flat) or "other values fit as well when the rest follows"
@@ -96,7 +97,7 @@ def undetermined_posterior(laplace: Laplace) -> str:
         value = block()[0][name].detach().numpy().reshape(inside.shape)
         value, sd = laplace.model.gauge_fixed(name, value)[inside], sd[inside]
         lost = float(np.mean(undetermined_places(value, sd, sd, np.full(value.shape, np.inf))))
-        if lost > THRESHOLDS.mostly:
+        if lost > MOSTLY:
             return lost_field(name, lost)
     return ""
 

@@ -10,7 +10,6 @@ the sensors are evenly spaced.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -23,30 +22,22 @@ from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
 
-
-@dataclass(frozen=True)
-class AliasTuning:
-    """Numbers that steer the test."""
-
-    #: Share of a state's standard deviation by which it may differ between sensors from their cubic spline.
-    largest: float = 0.15
-    #: Sensors along an axis below which the spline shows too little: right answers on 5 differ by 0.2.
-    fewest: int = 8
-    #: Share of a field's variance in short waves beyond which they may be aliases of shorter ones, and the
-    #: same along an axis of fewer sensors than `fewest`: wrong answers on 5 sensors had .02 to .63.
-    short: float = 0.2
-    short_of_few: float = 0.02
-    per_wave: int = 4  #: Nodes below which a wave is short.
-    #: The same for integrals over the data, and the share beyond which their errors exceed the noise: it was
-    #: .02 to .7 on 12 sensors, where the weak engine called most right answers a misfit, and up to .007 on
-    #: grids of 20 nodes and more along each axis, where it did not (seeds 0 to 14).
-    integrated: int = 6
-    coarse: float = 0.01
-    #: Ratio of two spacings from which sensors are uneven; one that failed among even ones makes it 2.
-    uneven: float = 2.5
-
-
-DEFAULT = AliasTuning()
+# Share of a state's standard deviation by which it may differ between sensors from their cubic spline.
+_LARGEST = 0.15
+# Sensors along an axis below which the spline shows too little: right answers on 5 differ by 0.2.
+_FEWEST = 8
+# Share of a field's variance in short waves beyond which they may be aliases of shorter ones, and the
+# same along an axis of fewer sensors than that: wrong answers on 5 sensors had .02 to .63.
+_SHORT = 0.2
+_SHORT_OF_FEW = 0.02
+_PER_WAVE = 4  # Nodes below which a wave is short.
+# The same for integrals over the data, and the share beyond which their errors exceed the noise: it was
+# .02 to .7 on 12 sensors, where the weak engine called most right answers a misfit, and up to .007 on
+# grids of 20 nodes and more along each axis, where it did not (seeds 0 to 14).
+_INTEGRATED = 6
+_COARSE = 0.01
+# Ratio of two spacings from which sensors are uneven; one that failed among even ones makes it 2.
+_UNEVEN = 2.5
 
 
 def sampled_finely(problem: InverseProblem, solution: Solution | None = None) -> Status | None:
@@ -79,7 +70,7 @@ def _short_along(problem: InverseProblem, uneven: bool, consequence: str) -> tup
         if _uneven(problem, c) == uneven:
             return (
                 f"{100 * share:.0f} % of the variance of {f} along {c} are in waves of fewer than "
-                f"{DEFAULT.per_wave} nodes: {consequence}",
+                f"{_PER_WAVE} nodes: {consequence}",
                 f"Measure at closer values of {c}, or smooth {f} along it before it is sampled.",
             )
     return None
@@ -89,33 +80,33 @@ def _undersampled(problem: InverseProblem) -> Iterator[tuple[str, str, float]]:
     """Field, axis and share of the variance in short waves, where that is much."""
     for f, shares in short_waves(problem).items():
         for c, share in shares.items():
-            few = problem.data.part.dataset.sizes[c] < DEFAULT.fewest
-            if share > (DEFAULT.short_of_few if few else DEFAULT.short):
+            few = problem.data.part.dataset.sizes[c] < _FEWEST
+            if share > (_SHORT_OF_FEW if few else _SHORT):
                 yield f, c, share
 
 
 def _uneven(problem: InverseProblem, axis: str) -> bool:
     """Whether two waves that agree at all nodes would be far shorter than the nodes are apart."""
     spacing = np.diff(problem.data.part.dataset[axis].values)
-    return bool(spacing.max() > DEFAULT.uneven * spacing.min())
+    return bool(spacing.max() > _UNEVEN * spacing.min())
 
 
 def too_coarse(problem: InverseProblem) -> str | None:
     """Why integrals over the data are in error by more than the noise, by the waves in them; None if not."""
-    found = short_waves(problem, DEFAULT.integrated).values()
-    along = dict.fromkeys(c for shares in found for c, share in shares.items() if share > DEFAULT.coarse)
-    few = f"waves along {', '.join(along)} have fewer than {DEFAULT.integrated} nodes"
+    found = short_waves(problem, _INTEGRATED).values()
+    along = dict.fromkeys(c for shares in found for c, share in shares.items() if share > _COARSE)
+    few = f"waves along {', '.join(along)} have fewer than {_INTEGRATED} nodes"
     return f"{few}, too few for integrals over the data" if along else None
 
 
-def short_waves(problem: InverseProblem, nodes: int = DEFAULT.per_wave) -> dict[str, dict[str, float]]:
+def short_waves(problem: InverseProblem, nodes: int = _PER_WAVE) -> dict[str, dict[str, float]]:
     """Field -> coordinate along which it is differentiated -> share of its variance in short waves.
 
     The noise is taken away from the variance. Nothing for data that are not on a grid, and nothing along an
     axis of few values for an equation of first order there: curves that are no waves are as steep. Waves of
     fewer ``nodes`` are short.
     """
-    data, found, least = problem.data.part, {}, (DEFAULT.fewest, DEFAULT.per_wave)
+    data, found, least = problem.data.part, {}, (_FEWEST, _PER_WAVE)
     for f in problem.fields if data.gridded else ():
         array, variance = data.dataset[f], problem.data.noise_sd(f) ** 2
         found[f] = {
@@ -127,7 +118,7 @@ def short_waves(problem: InverseProblem, nodes: int = DEFAULT.per_wave) -> dict[
     return found
 
 
-def short_share(values: Array, periodic: bool, variance: float, nodes: int = DEFAULT.per_wave) -> float:
+def short_share(values: Array, periodic: bool, variance: float, nodes: int = _PER_WAVE) -> float:
     """Share of the variance along the last axis, that of the noise taken away, in short waves.
 
     Lines with gaps are left out, and short waves below the noise: noise that grows with the value is more in
@@ -157,7 +148,7 @@ def resolved_between_sensors(problem: InverseProblem, solution: Solution) -> Sta
     for f in problem.fields:
         for c in problem.data.coordinates_of(f):
             part = between(solution.dataset[f], c, problem.data.dataset[c].values)
-            if part > DEFAULT.largest:
+            if part > _LARGEST:
                 return Status(
                     "undetermined",
                     f"between the places of measurement along {c} the state {f} departs by "
@@ -180,7 +171,7 @@ def between(state: xr.DataArray, coordinate: str, sensors: Array) -> float:
     """
     x = state[coordinate].values
     places = np.unique(sensors[(sensors >= x[0]) & (sensors <= x[-1])])
-    if len(places) < DEFAULT.fewest or len(places) >= len(x):
+    if len(places) < _FEWEST or len(places) >= len(x):
         return 0.0
     values = state.transpose(coordinate, ...).values
     inside = (x >= places[0]) & (x <= places[-1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mollifier.data.effects import MEDIAN
-from mollifier.data.noise_structure import DEFAULT
+from mollifier.data.noise_structure import MISTAKEN
 from mollifier.engines.registry import ENGINES
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
@@ -77,7 +77,7 @@ def residuals_as_given(problem: InverseProblem, solution: Solution) -> Status | 
         squares = np.square(solution.scaled_errors(field))
         squares = squares[np.isfinite(squares)]
         times = float(np.sqrt(np.median(squares) / MEDIAN)) if squares.size else 0.0
-        if times > DEFAULT.mistaken:
+        if times > MISTAKEN:
             return Status(
                 "misfit",
                 f"the residuals of {field} are {times:.2g} times the noise that was given: the noise is "

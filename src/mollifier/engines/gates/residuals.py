@@ -7,8 +7,6 @@ residuals slightly negatively correlated: the tests are one-sided.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from mollifier.data.effects import Rows, Seen
@@ -21,19 +19,11 @@ from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
 
-
-@dataclass(frozen=True)
-class ResidualTuning:
-    """Numbers that steer the tests."""
-
-    level: float = 5e-4  #: Level of each of them.
-    fewest: int = 3  #: Rows, and values in a row on average, below which nothing is tested.
-    #: A structure is grave where it widens the variance of a mean over so many values by such a share.
-    window: int = 10
-    grave: float = 0.44
-
-
-DEFAULT = ResidualTuning()
+_LEVEL = 5e-4  # Level of each of them.
+_FEWEST = 3  # Rows, and values in a row on average, below which nothing is tested.
+# A structure is grave where it widens the variance of a mean over so many values by such a share.
+_WINDOW = 10
+_GRAVE = 0.44
 _SERIES = "series"  # residuals over one coordinate
 
 
@@ -45,7 +35,7 @@ def independent_residuals(problem: InverseProblem, solution: Solution) -> Status
     for f in problem.fields:
         declared = {e.kind for e in problem.data.noise_effects(f)}
         for group, rows in _rows(problem, solution, f).items():
-            seen = _grave(rows, DEFAULT)
+            seen = _grave(rows)
             if seen is not None and not declared & {seen.how, f"{group}_{seen.how}"}:
                 what = {"gain": "gain", "offset": "offset", "correlated": "slow change"}[seen.how]
                 share = f"{100 * seen.part / rows.variance:.0f} % of their variance"
@@ -79,10 +69,10 @@ def _declaration(
     return NoiseFinding(kind, size).declaration(field)
 
 
-def _grave(rows: Rows, tuning: ResidualTuning) -> Seen | None:
-    seen = rows.seen(tuning.level)
+def _grave(rows: Rows) -> Seen | None:
+    seen = rows.seen(_LEVEL)
     count = rows.there.sum() / max(len(rows.there), 1)
-    if seen is None or seen.part * min(tuning.window, count) < tuning.grave * rows.variance:
+    if seen is None or seen.part * min(_WINDOW, count) < _GRAVE * rows.variance:
         return None
     return seen
 
@@ -106,7 +96,7 @@ def _rows(problem: InverseProblem, solution: Solution, field: str) -> dict[str, 
     groups = {"sensor": (np.unique(place, axis=0, return_inverse=True)[1].ravel(), t)}
     groups["frame"] = np.unique(t, return_inverse=True)[1].ravel(), place[:, 0]
     found = {n: _stacked(z[kept], level, *group) for n, group in groups.items()}
-    few = DEFAULT.fewest
+    few = _FEWEST
     return {n: r for n, r in found.items() if len(r.values) >= few and r.there.sum() >= few * len(r.values)}
 
 

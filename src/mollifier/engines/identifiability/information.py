@@ -24,7 +24,7 @@ from mollifier.engines.identifiability.slopes import (
     splines,
 )
 from mollifier.engines.identifiability.structure import Terms, terms_at_samples
-from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, free_directions
+from mollifier.engines.identifiability.undetermined import HALVED, RATIO, Direction, free_directions
 from mollifier.errors import MollifierError
 from mollifier.mollify.arrays import Array, rms
 from mollifier.mollify.orders import Derivative
@@ -106,7 +106,7 @@ def information(terms: Terms, at: Mapping[str, float] | None = None) -> Informat
     fields = terms.problem.unknown_fields
     sd = {n: float(np.sqrt(covariance[i, i])) for n, i in places.items()}
     # A number that is hardly better known than by its wide prior is not hidden by noise at single places.
-    vague = {n for n in names if sd[n] > THRESHOLDS.ratio * WIDE * scale[n]} - set(drowned)
+    vague = {n for n in names if sd[n] > RATIO * WIDE * scale[n]} - set(drowned)
     directions = _directions(terms, basis, sums, names)
     shares = {n: _undetermined(terms, basis, n, covariance, precision, scale[n]) for n in fields}
     return Information(
@@ -257,7 +257,7 @@ def _undetermined(
     part, b = basis.parts[name], basis.matrices[name][1] @ gauge_fixing(terms.problem, name)
     prior = correlation(terms.problem, name) * scale**2
     ratios = (_ratio(b, c, prior) for c in (covariance[part, part], inverse(precision[part, part])))
-    together, alone = (float(np.mean(r > THRESHOLDS.halved)) for r in ratios)
+    together, alone = (float(np.mean(r > HALVED)) for r in ratios)
     return together, alone
 
 

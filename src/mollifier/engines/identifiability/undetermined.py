@@ -25,36 +25,30 @@ import numpy as np
 from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.distributions import chi2_upper, normal_tail
 
+# Where "undetermined" begins.
 
-@dataclass(frozen=True)
-class UndeterminedTuning:
-    """Where "undetermined" begins."""
-
-    #: Standard deviations of a normal distribution by which information has to exceed what chance leaves of
-    #: the noise's.
-    significance: float = 4.0
-    #: Sine of the angle between terms from which noise that could hide it makes a free direction doubtful.
-    hidden: float = 0.1
-    #: Information of a number, in inverse squares of its unit, beside which none counts as zero: what runs
-    #: away to infinity, as K of ``u/K`` where the data do not bend, has less.
-    lost: float = 1e-140
-    #: Share of the largest component of a direction from which a number takes part in it.
-    taking_part: float = 0.1
-    #: Posterior over prior standard deviation from which a number is undetermined, the prior being wide.
-    ratio: float = 0.3
-    #: Posterior over prior standard deviation, and standard error over size, from which a field is
-    #: undetermined at a place.
-    halved: float = 0.5
-    #: Standard error of a field's distance from its mean, over the field's size, that is small however little
-    #: the prior lets the field vary.
-    flat: float = 0.1
-    #: Shares of the places without information from which a field is undetermined, and from which a warning
-    #: is due.
-    mostly: float = 0.25
-    partly: float = 0.1
-
-
-THRESHOLDS = UndeterminedTuning()
+# Standard deviations of a normal distribution by which information has to exceed what chance leaves of
+# the noise's.
+_SIGNIFICANCE = 4.0
+# Sine of the angle between terms from which noise that could hide it makes a free direction doubtful.
+_HIDDEN = 0.1
+#: Information of a number, in inverse squares of its unit, beside which none counts as zero: what runs
+#: away to infinity, as K of ``u/K`` where the data do not bend, has less.
+LOST = 1e-140
+# Share of the largest component of a direction from which a number takes part in it.
+_TAKING_PART = 0.1
+#: Posterior over prior standard deviation from which a number is undetermined, the prior being wide.
+RATIO = 0.3
+#: Posterior over prior standard deviation, and standard error over size, from which a field is
+#: undetermined at a place.
+HALVED = 0.5
+# Standard error of a field's distance from its mean, over the field's size, that is small however little
+# the prior lets the field vary.
+_FLAT = 0.1
+#: Shares of the places without information from which a field is undetermined, and from which a warning
+#: is due.
+MOSTLY = 0.25
+PARTLY = 0.1
 
 
 @dataclass(frozen=True)
@@ -100,7 +94,7 @@ def free_directions(
     """
     if not names:
         return []
-    scale = 1 / np.sqrt(np.maximum(np.diag(information + noise), THRESHOLDS.lost))
+    scale = 1 / np.sqrt(np.maximum(np.diag(information + noise), LOST))
     values, vectors = np.linalg.eigh(information * scale[:, None] * scale)
     found = []
     for value, vector in zip(values, vectors.T, strict=True):
@@ -109,10 +103,10 @@ def free_directions(
         if value > accuracy**2 + chance:
             continue
         part = np.abs(vector)
-        taking = part > THRESHOLDS.taking_part * part.max()
+        taking = part > _TAKING_PART * part.max()
         first = change[np.argmax(taking)]
         parts = {n: float(c / first) for n, c, t in zip(names, change, taking, strict=True) if t}
-        found.append(Direction(parts, float(np.sqrt(max(value, 0.0))), chance > THRESHOLDS.hidden**2))
+        found.append(Direction(parts, float(np.sqrt(max(value, 0.0))), chance > _HIDDEN**2))
     return found
 
 
@@ -149,7 +143,7 @@ def noise_bound(mean_square: float, independent: float) -> float:
     if not mean_square > 0:
         return 0.0
     degrees = max(independent, 1.0)
-    quantile = float(chi2_upper(normal_tail(THRESHOLDS.significance), degrees)) / degrees
+    quantile = float(chi2_upper(normal_tail(_SIGNIFICANCE), degrees)) / degrees
     return (quantile - 1) * mean_square
 
 
@@ -165,9 +159,9 @@ def undetermined_places(values: Array, sd: Array, deviation_sd: Array, prior_sd:
     >>> undetermined_places(np.ones(3), sd, sd, np.array([1.0, 1.0, 0.3])).tolist()
     [False, True, True]
     """
-    size, limits = float(np.sqrt(np.mean(values**2))), THRESHOLDS
-    varies = np.maximum(limits.halved * prior_sd, limits.flat * size)
-    return np.asarray(~((sd < limits.halved * size) & (deviation_sd < varies)))
+    size = float(np.sqrt(np.mean(values**2)))
+    varies = np.maximum(HALVED * prior_sd, _FLAT * size)
+    return np.asarray(~((sd < HALVED * size) & (deviation_sd < varies)))
 
 
 def fixed_by_scaling(group: Mapping[str, int]) -> str:

@@ -16,7 +16,7 @@ from mollifier.engines.collocated.laplace import slope_of, unit_of
 from mollifier.engines.identifiability.information import Information, posterior_map
 from mollifier.engines.identifiability.posterior import WIDE, inverse
 from mollifier.engines.identifiability.slopes import correlation, splines
-from mollifier.engines.identifiability.undetermined import THRESHOLDS
+from mollifier.engines.identifiability.undetermined import HALVED
 from mollifier.engines.joint.engine import stages_of
 from mollifier.engines.joint.settings import JointSettings
 from mollifier.engines.joint.spline import coefficients_of
@@ -114,4 +114,4 @@ def _diagonal(parts: list[Array]) -> Array:
 
 
 def _share(ratio: xr.DataArray) -> float:
-    return float((ratio > THRESHOLDS.halved).mean())
+    return float((ratio > HALVED).mean())

@@ -18,7 +18,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mollifier.engines.identifiability.undetermined import THRESHOLDS, Direction, free_directions
+from mollifier.engines.identifiability.undetermined import LOST, Direction, free_directions
 from mollifier.engines.linalg.blocks import BlockInverse
 from mollifier.engines.linalg.dense import SINGULAR, reciprocal
 from mollifier.engines.priors.field_prior import FieldPrior
@@ -287,7 +287,7 @@ class Estimator:
         scale = np.ones(len(weights))
         for place in self.sums.place.values():
             largest = float(np.max(weights[place]))
-            if largest > SINGULAR * THRESHOLDS.lost:
+            if largest > SINGULAR * LOST:
                 scale[place] = np.sqrt(np.maximum(weights[place], 1e-12 * largest))
         return scale
 

@@ -12,7 +12,7 @@ import xarray as xr
 from mollifier.data.errorbars import known as error_bars
 from mollifier.data.lazy import is_lazy
 from mollifier.data.observations import Observations
-from mollifier.engines.likelihood import DEFAULT as LIKELIHOOD
+from mollifier.engines.likelihood import REJECTED
 from mollifier.engines.weak.data import GridData, GridEffect
 from mollifier.engines.weak.form import WeakForm
 from mollifier.engines.weak.gaps import fill_gaps, wide
@@ -97,7 +97,7 @@ def without_outliers(problem: InverseProblem, form: WeakForm, rounds: int = 3) -
         for f, smooth in data.smoothed.items():
             away = dataset[f].drop_vars(dataset[f].coords) - xr.DataArray(smooth, dims=data.grid.names)
             away = abs(away)
-            near = near & ~(away > LIKELIHOOD.rejected * float(away.median()) / 0.6745)
+            near = near & ~(away > REJECTED * float(away.median()) / 0.6745)
         if bool(near.all()):
             break
         problem = replace(problem, data=problem.data.mask(near))
