@@ -39,7 +39,7 @@ def test_energy_levels_of_exact_fields():
     change += 2 * model.acetylation * (lam * phi_e - phi_h)
     a, b = -0.25, 0.65
     s = (np.stack([phi_h - change / 4, phi_h + change / 4], -1) - a) / b
-    scale = el.TUNING.test * e.interface
+    scale = el.TEST_WIDTH * e.interface
     keep, tiles = el._places(np.ones((n, n), dtype=bool), pixel, scale, 1000.0)
     exact = PoissonMoments(np.inf, 1.0, 0.0, 0.0, 0.0)
     half = el._half(s, np.array([0.0, 1.0]), keep, pixel, scale, exact)

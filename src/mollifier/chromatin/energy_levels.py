@@ -33,7 +33,7 @@ from mollifier.chromatin.settings import Assumptions, Levels, StudySettings, Var
 from mollifier.errors import ConfigurationError, DataError
 from mollifier.mollify.arrays import Array, Index, Mask
 
-_TEST = 1.7  # Standard deviation of a test function, in widths of an interface, as the next.
+TEST_WIDTH = 1.7  #: Standard deviation of a test function, in widths of an interface, as the next.
 # Largest full width at half maximum of the density's kernel: blur is corrected to first order.
 _KERNEL = 0.5
 _REACH = 4.5  # Distance from the edge at which test functions begin, in their standard deviations.
@@ -137,7 +137,7 @@ def energy_levels(sample: NucleusData, settings: StudySettings, width: float) ->
     width = min(width, _KERNEL * s.model.energy.interface)
     densities, inside, pixel, blur = _densities(sample, s, width)
     unit = 2 * float(densities[:, inside].mean())
-    scale = _TEST * s.model.energy.interface
+    scale = TEST_WIDTH * s.model.energy.interface
     keep, tiles = _places(inside, pixel, scale, _TILE * s.model.length)
     poisson = PoissonMoments.of(width, pixel, unit / 2, blur)
     first, other = (
