@@ -33,9 +33,9 @@ _MOST_ISOLATED = 0.1
 _LEAST_NOISE = 1e-3  # Noise that is assumed at least, in the standard deviation of the values.
 _TESTED = 20_000  # Values that are compared with a quadratic at most.
 _SAMPLED = 2_000  # Values from which the noise is taken.
-# Values from which it is taken first: what is isolated is beyond a share of the limit by these.
+# Values from which it is taken first: what is isolated is beyond ``_FIRST_SHARE`` of the limit by these.
 _FIRST = 250
-_SURE = 0.8
+_FIRST_SHARE = 0.8
 _SPREAD = 20_000  # Values from which the standard deviation is taken.
 _ROUNDS = 3  # Searches, each without the values found before.
 
@@ -104,7 +104,7 @@ def isolated(values: Array, places: Places) -> tuple[Mask, float]:
         sigma = max(float(np.median(typical)) / 0.6745, _LEAST_NOISE * spread)
         return _limit(_tail(typical) if tail is None else tail, count) * sigma
 
-    rough = _SURE * limit(some[:_FIRST], _TAILS[1])
+    rough = _FIRST_SHARE * limit(some[:_FIRST], _TAILS[1])
     chosen = _screened(values, places, rough / 2)
     for _ in range(_ROUNDS):
         away, beside = _deviations(values, places, chosen, terms, outside=True)

@@ -117,10 +117,10 @@ def measured_array(name: str, values: ArrayLike) -> Array:
     return result
 
 
-def holdable(text: str) -> bool:
+def storable(text: str) -> bool:
     """Whether a file can hold a text.
 
-    >>> holdable("µm"), holdable("m\\0")
+    >>> storable("µm"), storable("m\\0")
     (True, False)
     """
     return "\0" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
@@ -129,7 +129,7 @@ def holdable(text: str) -> bool:
 def check_text(name: str, attrs: Mapping[str, Any]) -> None:
     """Refuse names and attributes that no file can hold, while the answer is not yet computed."""
     for what, text in (("The name", name), *((f"Attribute {k}", v) for k, v in attrs.items())):
-        if isinstance(text, str) and not holdable(text):
+        if isinstance(text, str) and not storable(text):
             raise DataError(
                 f"{what} of '{ascii(name)[1:-1]}' is {text!a}; text without NUL and without halves of "
                 "surrogate pairs was expected. Give it anew, as units={...}, or rename."

@@ -229,7 +229,7 @@ class Interior:
 
 
 # Nodes along an axis on which scattered places are judged, by the number of coordinates.
-_LOOKED = {1: 1001, 2: 201}
+_SEARCH_NODES = {1: 1001, 2: 201}
 
 
 def check_edges(system: EquationSystem, interior: Interior | None, data: Observations) -> None:
@@ -237,7 +237,7 @@ def check_edges(system: EquationSystem, interior: Interior | None, data: Observa
     for edge in system.edges:
         held = {str(s) for s in edge.free_symbols} | set(interior.coordinates(data) if interior else ())
         names = tuple(c for c in data.coordinates if c in held)
-        count = _LOOKED.get(len(names), 41)
+        count = _SEARCH_NODES.get(len(names), 41)
         grid = data.grid(names) if data.gridded else Grid(*(Axis(c, *data.bounds[c], count) for c in names))
         points = dict(zip(names, np.meshgrid(*(a.points for a in grid), indexing="ij"), strict=True))
         side = np.sign(np.broadcast_to(ArrayFunction(edge)(points), grid.shape))

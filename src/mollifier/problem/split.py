@@ -63,7 +63,7 @@ class Split:
         return below, Side(f"above_{self.edge.number}", self.place, high - self.place, True)
 
     @cached_property
-    def meeting(self) -> list[sympy.Expr]:
+    def interface_conditions(self) -> list[sympy.Expr]:
         """What is zero where both sides meet."""
         end = {sympy.Symbol(self.edge.coordinate): sympy.S.Zero}
         below, above = ({s: v.xreplace(end) for s, v in self._symbols(side).items()} for side in self.sides)
@@ -82,7 +82,7 @@ class Split:
             for e in system.conditions
             for s in self._sides_of(e)
         ]
-        places += [Condition(e, {c: 0.0}) for e in self.meeting]
+        places += [Condition(e, {c: 0.0}) for e in self.interface_conditions]
         states = {
             side.state(n): replace(s, over=None) for n, s in problem.states.items() for side in self.sides
         }
@@ -181,7 +181,7 @@ class Split:
         for i, _ in enumerate(system.equations):
             found["residual" if single else f"residual_{i}"] = [f"residual_{2 * i + k}" for k in (0, 1)], 0
         last = 0
-        sides = [*(len(self._sides_of(e)) for e in system.conditions), *[1] * len(self.meeting)]
+        sides = [*(len(self._sides_of(e)) for e in system.conditions), *[1] * len(self.interface_conditions)]
         for i, count in enumerate(sides):
             found[f"condition_{i}"] = [f"condition_{last + k}" for k in range(count)], 0
             last += count
@@ -190,7 +190,10 @@ class Split:
     def _conditions(self) -> list[str]:
         """The conditions of the problem, then those at its edge, as texts."""
         place = f"at {self.edge.coordinate} = {self.edge.number}"
-        return [*map(str, self.problem.system.conditions), *(f"{e} = 0 {place}" for e in self.meeting)]
+        return [
+            *map(str, self.problem.system.conditions),
+            *(f"{e} = 0 {place}" for e in self.interface_conditions),
+        ]
 
     def _joined(self, sides: Sequence[xr.DataArray]) -> xr.DataArray:
         """A field by its parts on both sides, over the coordinate, with one value at the edge."""

@@ -11,7 +11,7 @@ from typing import Any
 import xarray as xr
 
 from mollifier.data.observations import Observations
-from mollifier.data.values import EXTENTS, holdable
+from mollifier.data.values import EXTENTS, storable
 from mollifier.errors import ConfigurationError, check_known
 
 PRIORS = ("auto", "h1", "h2", "tv")  #: Available priors of an unknown field.
@@ -30,7 +30,7 @@ class _Checked:
                 raise ConfigurationError(
                     f"{name}={value!r} was given for an unknown; a finite number below 1e60 was expected."
                 )
-        if not isinstance(self.unit, str) or not holdable(self.unit):
+        if not isinstance(self.unit, str) or not storable(self.unit):
             raise ConfigurationError(
                 f"unit={self.unit!a} was given for an unknown; text without NUL and without halves of "
                 "surrogate pairs was expected."

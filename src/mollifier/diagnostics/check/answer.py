@@ -14,7 +14,13 @@ from mollifier.engines.identifiability import structure as ident
 from mollifier.engines.identifiability.hidden import absorbed, absorbed_text, held_by, shifted, visible
 from mollifier.engines.identifiability.information import Information, information
 from mollifier.engines.identifiability.posterior import WIDE
-from mollifier.engines.identifiability.undetermined import MOSTLY, PARTLY, RATIO, Direction, listed
+from mollifier.engines.identifiability.undetermined import (
+    RATIO,
+    UNDETERMINED_SHARE,
+    WARNED_SHARE,
+    Direction,
+    listed,
+)
 from mollifier.engines.joint.interface import JOINT
 from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.linalg.banded import NotPositiveError
@@ -299,16 +305,16 @@ def _fields(problem: InverseProblem, found: Information) -> Iterator[Finding]:
             f"Give measurements of {name} there (FieldUnknown(measurements=...)), measure where what "
             "multiplies it is not zero, or take it as a number."
         )
-        if share > MOSTLY and found.alone[name] < PARTLY:
+        if share > UNDETERMINED_SHARE and found.alone[name] < WARNED_SHARE:
             others = [n for n in problem.unknowns if n != name]
             yield error(
                 f"{name} cannot be distinguished from {listed(others)}: alone it could be found, together "
                 f"{here}.",
                 f"Give one of them, or measurements of {name} (FieldUnknown(measurements=...)).",
             )
-        elif share > MOSTLY:
+        elif share > UNDETERMINED_SHARE:
             yield error(f"{sentence}.", advice)
-        elif share > PARTLY:
+        elif share > WARNED_SHARE:
             yield warn(f"{sentence}: there the prior decides.", advice)
         else:
             yield info(f"{name}({where}) is determined, coarsely, wherever there are data.")

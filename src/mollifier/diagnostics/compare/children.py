@@ -122,7 +122,7 @@ def run_apart(payload: bytes, task: Task, progress: Follow | None = None) -> Out
     given = theirs, payload, pickle.dumps(task), progress is not None
     process = context.Process(target=_serve, args=given, daemon=True)
     try:
-        with _deaf_to_interrupts():
+        with _ignoring_interrupts():
             process.start()
         theirs.close()
         return _listen(ours, process, task.engine, progress)
@@ -171,7 +171,7 @@ def _listen(ours: Any, process: Any, engine: str, progress: Follow | None) -> Ou
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
+def _ignoring_interrupts() -> Iterator[None]:
     """A process started within ignores Ctrl-C, which a terminal sends to all: the parent alone ends it."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -285,13 +285,13 @@ def with_peak(function: Callable[[], Result]) -> tuple[Result, float | None]:
     """
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    before = _high_water()
+    before = _peak_memory()
     result = function()
-    after = _high_water()
+    after = _peak_memory()
     return result, None if before is None or after is None else max(after - before, 0.0)
 
 
-def _high_water() -> float | None:
+def _peak_memory() -> float | None:
     """The highest resident memory of this process so far, MiB."""
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():

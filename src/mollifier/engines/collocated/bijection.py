@@ -111,7 +111,7 @@ class Scalar(nn.Module):
         """The value, shape ()."""
         return self.bijection(self.raw)[0]
 
-    def room(self, change: float) -> float:
+    def distance_to_bound(self, change: float) -> float:
         """Distance from the value to the bound in the direction of a change; infinite without one."""
         bound = self.bijection.upper if change > 0 else self.bijection.lower
         return math.inf if bound is None else abs(bound - float(self.forward().detach()))

@@ -93,7 +93,7 @@ class LevenbergMarquardt(Stage):
             self.moved = self.reweigh(nodes, self.tuning.least_scale)
             self._reweighed += 1
         if not np.isfinite(self._losses(nodes)["loss"]):
-            raise NonFiniteLossError(self.objective.culprit())
+            raise NonFiniteLossError(self.objective.first_non_finite())
         system = self._system(nodes)
         if not system.finite:
             raise NonFiniteLossError("the gradient")

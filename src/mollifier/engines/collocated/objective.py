@@ -272,7 +272,7 @@ class Objective(nn.Module):
         ]
         return Losses(self.data_loss(observed), torch.stack(squares).sum(), weight * self.prior(curvatures))
 
-    def culprit(self) -> str:
+    def first_non_finite(self) -> str:
         """The name of the first term of the loss that is not finite."""
         with torch.no_grad():
             env, observed, _ = self.model()

@@ -13,19 +13,19 @@ from mollifier.engines.collocated.spacing import convergence_order
 from mollifier.engines.identifiability.information import free_numbers
 from mollifier.engines.identifiability.structure import constant_fields, undetermined_by_structure
 from mollifier.engines.identifiability.undetermined import (
-    MOSTLY,
     RATIO,
+    UNDETERMINED_SHARE,
     Direction,
     because,
     listed,
-    lost_field,
+    undetermined_field,
     undetermined_places,
 )
 from mollifier.problem.status import Status
 
 # The profile is taken at a value so many times smaller, if that is more than so many standard errors away,
 # and so many standard errors to either side.
-_ASIDE, _LIKELY = 10.0, 3.0
+_FAR, _SDS = 10.0, 3.0
 # States that are fitted to noise give the likelihood many narrow peaks of about one height: a value far away
 # is worse by less than these shares of what the standard error predicts, and of the number of samples.
 _FLAT, _PER_SAMPLE = 0.01, 0.1
@@ -97,8 +97,8 @@ def undetermined_posterior(laplace: Laplace) -> str:
         value = block()[0][name].detach().numpy().reshape(inside.shape)
         value, sd = laplace.model.gauge_fixed(name, value)[inside], sd[inside]
         lost = float(np.mean(undetermined_places(value, sd, sd, np.full(value.shape, np.inf))))
-        if lost > MOSTLY:
-            return lost_field(name, lost)
+        if lost > UNDETERMINED_SHARE:
+            return undetermined_field(name, lost)
     return ""
 
 
@@ -113,13 +113,13 @@ def _flat_profile(laplace: Laplace) -> str:
         if worse is None:
             return ""
         chance = worse < _FLAT * ((other - value) / sd) ** 2 and worse < _PER_SAMPLE * count
-        if worse < -(_LIKELY**2):
+        if worse < -(_SDS**2):
             return (
                 f"{name} = {other:.3g} fits better than {name} = {value:.3g}, where the run ended (minus "
                 f"twice the log-likelihood differs by {worse:.2g}): that was not the best minimum. Give "
                 f"initial values, as initial={other:.3g} for {name}"
             )
-        if worse < _LIKELY**2 or chance:
+        if worse < _SDS**2 or chance:
             return (
                 f"{name} = {other:.3g} fits nearly as well as {name} = {value:.3g} (minus twice the "
                 f"log-likelihood differs by {worse:.2g}): the data do not determine it"
@@ -142,12 +142,12 @@ def _twin(laplace: Laplace) -> str:
     moved += [{a: values[b], b: values[a]} for a, b in combinations(values, 2)]
     for held in moved[:_MOST_TWINS]:
         far = all(
-            abs(v - values[n]) > _LIKELY * sds[n] and problem.scalars[n].admits(v) for n, v in held.items()
+            abs(v - values[n]) > _SDS * sds[n] and problem.scalars[n].admits(v) for n, v in held.items()
         )
         if not far:
             continue
         worse = laplace.stage.profile(held)
-        if worse is not None and worse < _LIKELY**2:
+        if worse is not None and worse < _SDS**2:
             other = " and ".join(f"{n} = {v:.3g}" for n, v in held.items())
             found = " and ".join(f"{n} = {values[n]:.3g}" for n in held)
             return (
@@ -166,11 +166,11 @@ def _far_values(laplace: Laplace) -> Iterator[tuple[str, float, float, float]]:
     """
     problem, values = laplace.model.problem, laplace.model.values()
     sds = {n: sd or np.inf for n, sd in laplace.scalars().items()}
-    found = [(n, v / _ASIDE) for n, v in values.items() if abs(v - v / _ASIDE) > _LIKELY * sds[n]]
+    found = [(n, v / _FAR) for n, v in values.items() if abs(v - v / _FAR) > _SDS * sds[n]]
     linear = [n for n in values if n in problem.system.linear_in and np.isfinite(sds[n])]
     if len(linear) > 1:
         weakest = max(linear, key=lambda n: sds[n] / max(abs(values[n]), 1e-300))
-        found += [(weakest, values[weakest] + side * _ASIDE * sds[weakest]) for side in (-1, 1)]
+        found += [(weakest, values[weakest] + side * _FAR * sds[weakest]) for side in (-1, 1)]
     for name, other in found:
         if problem.scalars[name].admits(other):
             yield name, values[name], sds[name], other

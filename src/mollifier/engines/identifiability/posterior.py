@@ -17,7 +17,7 @@ from mollifier.mollify.orders import Derivative
 WIDE = 30.0
 
 _ROUNDS = 3
-_SURE = 3.0  # Standard deviations of a mean of squares by which information has to exceed the noise's.
+_INFORMATION_SDS = 3.0  # Of a mean of squares, by which information has to exceed the noise's.
 
 
 class SampledPosterior:
@@ -60,7 +60,7 @@ class SampledPosterior:
     def precision(self, sums: Sums) -> Array:
         """Of the posterior, (p, p): information, less what chance may leave of the noise's, and priors."""
         sd = self.prior_sd
-        chance = min(_SURE * np.sqrt(2 / max(self.terms.independent, 1.0)), 1.0)
+        chance = min(_INFORMATION_SDS * np.sqrt(2 / max(self.terms.independent, 1.0)), 1.0)
         scaled = (sums.information - chance * sums.noise) * sd[:, None] * sd
         values, vectors = np.linalg.eigh((scaled + scaled.T) / 2)
         information = (vectors * np.maximum(values, 0.0)) @ vectors.T / (sd[:, None] * sd)

@@ -47,8 +47,8 @@ HALVED = 0.5
 _FLAT = 0.1
 #: Shares of the places without information from which a field is undetermined, and from which a warning
 #: is due.
-MOSTLY = 0.25
-PARTLY = 0.1
+UNDETERMINED_SHARE = 0.25
+WARNED_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def because(directions: Iterable[Direction], linear: Collection[str]) -> str:
     return "; ".join(said)
 
 
-def lost_field(name: str, share: float) -> str:
+def undetermined_field(name: str, share: float) -> str:
     """Why a field is undetermined: the share of the places at which `undetermined_places` holds."""
     return (
         f"over {100 * share:.0f} % of the domain the data leave '{name}' to its prior: its standard error is "

@@ -85,7 +85,7 @@ def _smooth(linearisation: FieldPriors, target: Target, i: int) -> tuple[float, 
     """The smoothing spline of a target.
 
     Its strength, values at the nodes (nodes,), coefficients (k,) of declared noise, and mean squared misfit,
-    which is that by each degree of freedom that the spline leaves, but for wild values.
+    which is that by each degree of freedom that the spline leaves, but for outliers.
     """
     objective, tuning, data = linearisation.objective, linearisation.tuning, linearisation.data[i]
     block = objective.model.blocks[target.block]
@@ -119,8 +119,8 @@ def _smooth(linearisation: FieldPriors, target: Target, i: int) -> tuple[float, 
         fitted = float(found.energies(slope[:, None], inner[:, None])[0])
         return found.log_determinant - fitted - rank * log
 
-    looks, tolerance = tuning.smoothing_evaluations, tuning.smoothing_tolerance
-    best = minimise(along, *tuning.smoothing_strengths, looks=looks, tolerance=tolerance)[0]
+    grid, tolerance = tuning.smoothing_evaluations, tuning.smoothing_tolerance
+    best = minimise(along, *tuning.smoothing_strengths, count=grid, tolerance=tolerance)[0]
     found, count = at(best), objective.count
     x, b = found.solve(slope, inner)
     errors = np.concatenate([rows @ x + shared @ b - right, b / np.sqrt(count)])
@@ -128,5 +128,5 @@ def _smooth(linearisation: FieldPriors, target: Target, i: int) -> tuple[float, 
     followed = count * found.energies(rows.T @ own, shared.T @ own + more / np.sqrt(count)).sum()
     left = max(len(errors) - followed, 1.0) / len(right)
     squares = np.square(errors)
-    misfit = max(squares.sum(), np.minimum(squares, tuning.wild**2 / count).sum() / left)
+    misfit = max(squares.sum(), np.minimum(squares, tuning.outlier_sds**2 / count).sum() / left)
     return float(np.exp(best)), np.where(used, x[order], 0.0), b, float(misfit)

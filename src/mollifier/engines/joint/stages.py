@@ -190,16 +190,16 @@ class Joint(LevenbergMarquardt):
         return max(1.0, float(self.objective.attainable)) * (1 + spread)
 
     def _out_of_reach(self) -> bool:
-        """Whether the misfit, at its pace of the last steps, stays above what allows to raise the weight."""
+        """Whether the misfit, falling as in the last steps, stays above what allows to raise the weight."""
         if self.exact or self._fits():
             self._misfits = []
             return False
         self._misfits.append(self.losses()["data"])
-        *before, now = self._misfits[-self.tuning.pace_steps - 1 :]
-        if len(before) < self.tuning.pace_steps:
+        *before, now = self._misfits[-self.tuning.trend_steps - 1 :]
+        if len(before) < self.tuning.trend_steps:
             return False
-        pace = (before[0] - now) / self.tuning.pace_steps
-        return now - self.tuning.steps_ahead * pace > self._most_misfit
+        decrease = (before[0] - now) / self.tuning.trend_steps
+        return now - self.tuning.steps_ahead * decrease > self._most_misfit
 
     def _update_multipliers(self) -> None:
         """Add the equation's residual to its multipliers."""

@@ -107,8 +107,8 @@ class Bordered:
     @cached_property
     def eliminated(self) -> Eliminated:
         """The matrix, formed where a step moves the border."""
-        n, felt = self.normal, self._factor.ridge > self.tuning.felt_ridge * self.unit
-        return Eliminated(self._factor, n.between, n.border, n.stacked() if felt else None)
+        n, refined = self.normal, self._factor.ridge > self.tuning.ridge_limit * self.unit
+        return Eliminated(self._factor, n.between, n.border, n.stacked() if refined else None)
 
     @cached_property
     def linear(self) -> LinearisedProblem:
@@ -161,7 +161,7 @@ class Bordered:
         step = -solved(*self.with_priors()) if scalars else found
         for name, scalar in scalars.items():
             change = scalar.slope() * float(step[places[name].start])
-            found[places[name]] = scalar.room(change) <= self.tuning.at_bound * abs(change)
+            found[places[name]] = scalar.distance_to_bound(change) <= self.tuning.at_bound * abs(change)
         return found
 
     def holding(self, *names: str) -> Tensor:

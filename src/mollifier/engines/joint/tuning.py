@@ -55,7 +55,7 @@ class JointTuning(CollocatedTuning):
     good_decrease: float = 0.5
     #: Ridge of the states' factor, over the mean information of the data on a value at a node, from which the
     #: elimination of the states is refined: unknowns would otherwise seem better known by about this share.
-    felt_ridge: float = 1e-3
+    ridge_limit: float = 1e-3
 
     # -- convergence
     #: Predicted decrease of minus twice the log-likelihood below which a step is small.
@@ -67,8 +67,8 @@ class JointTuning(CollocatedTuning):
     gain_per_unknown: float = 0.1
     #: Distance of a number from a bound, as a share of the step that leads across it, at which it is held.
     at_bound: float = 1e-3
-    pace_steps: int = 15  #: Steps over which the pace of a misfit that noise does not explain is taken.
-    #: Steps at that pace after which the misfit has to be one that noise explains; else the run ends.
+    trend_steps: int = 15  #: Steps over which the decrease of a misfit that noise does not explain is taken.
+    #: Steps at that rate after which the misfit has to be one that noise explains; else the run ends.
     steps_ahead: int = 50
     #: Standard deviations of chi-square by which the data's misfit may exceed its attainable value.
     excess_sds: float = 4.0
@@ -83,8 +83,8 @@ class JointTuning(CollocatedTuning):
     #: Tolerance of the best log-strength; 0.5 changes the width of the smoothing by a quarter at most.
     smoothing_tolerance: float = 0.5
 
-    #: Standard errors beyond which a residual is wild: it says nothing of the size of the noise.
-    wild: float = 5.0
+    #: Standard errors beyond which a residual is an outlier, left out of the size of the noise.
+    outlier_sds: float = 5.0
 
     # -- hidden states
     #: Factor of the equation's full weight in standard errors and tests of a missing term: what the full

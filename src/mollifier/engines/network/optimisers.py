@@ -220,5 +220,5 @@ def _descended(objective: Objective, losses: Losses, parameters: Sequence[Tensor
     largest = [p.grad.abs().max().to(losses.data) for p in parameters if p.grad is not None and p.numel()]
     numbers = plain(losses.parts | {"gradient": torch.stack(largest).sum()})
     if not math.isfinite(numbers["loss"] + numbers.pop("gradient")):
-        raise NonFiniteLossError(objective.culprit())
+        raise NonFiniteLossError(objective.first_non_finite())
     return numbers

@@ -15,7 +15,7 @@ Choices = Mapping[str, Choice]
 
 _WORST = 1e30  #: In place of minus the logarithm of an evidence of zero, of which differences can be taken.
 
-_MOST_PARABOLAS = 20  #: Most places that `minimise` looks at beside its grid.
+_MOST_PARABOLAS = 20  #: Most places at which `minimise` evaluates beside its grid.
 
 _NARROW = 1.0  # Span of a parabola, of logarithms, below which its vertex is near the least.
 
@@ -44,7 +44,7 @@ class PriorSearch:
 
         With ``shapes`` these are sought too, not strengths only; with ``anew`` the first round looks at
         strengths and shapes far from the present ones too. With ``near`` strengths are sought from beside the
-        present ones, by half as many looks: not of greater evidence across a valley.
+        present ones, by half as many evaluations: not of greater evidence across a valley.
         """
         choices = dict(choices)
         for i in range(self.tuning.rounds if len(self.free) > 1 else 1):
@@ -90,7 +90,7 @@ class PriorSearch:
             # Those beyond an end are one.
             logs = dict.fromkeys(float(np.clip(middle + x, low, high)) for x in self.tuning.first_strengths)
             found += [(profile(x), shape, x) for x in logs]
-        _, shape, log = max(found, key=lambda look: look[0])
+        _, shape, log = max(found, key=lambda choice: choice[0])
         return Choice(shape, float(np.exp(log)))
 
     def _climbed(self, name: str, choices: Choices, shapes: bool, near: bool) -> Choice:
@@ -101,8 +101,10 @@ class PriorSearch:
         while shapes:
             others = [s for s in prior.shapes.neighbours(best.shape) if s not in tried]
             tried |= set(others)
-            looks = [self._strongest(name, choices, Choice(s, best.strength), tuning.roughly) for s in others]
-            found = max(looks, key=lambda look: look[1], default=(best, -np.inf))
+            climbed = [
+                self._strongest(name, choices, Choice(s, best.strength), tuning.roughly) for s in others
+            ]
+            found = max(climbed, key=lambda choice: choice[1], default=(best, -np.inf))
             if not found[1] > value + tuning.better:
                 break
             best, value = found
@@ -120,8 +122,8 @@ class PriorSearch:
             return start, profile(present)
         at = float(np.clip(present, low, high))
         ends = max(at - tuning.change, low), min(at + tuning.change, high)
-        looks = tuning.near_looks if near else tuning.looks
-        best, value = minimise(lambda x: -profile(x), *ends, looks, tolerance, at)
+        count = tuning.near_evaluations if near else tuning.evaluations
+        best, value = minimise(lambda x: -profile(x), *ends, count, tolerance, at)
         return Choice(start.shape, float(np.exp(best))), -value
 
     def _about(self, name: str, choices: Choices) -> Iterator[tuple[Choice, float]]:
@@ -161,7 +163,7 @@ def minimise(
     function: Callable[[float], float],
     low: float,
     high: float,
-    looks: int = 9,
+    count: int = 9,
     tolerance: float = 0.05,
     start: float | None = None,
 ) -> tuple[float, float]:
@@ -181,7 +183,7 @@ def minimise(
             known[x] = min(function(x), _WORST)
         return known[x]
 
-    grid = [float(x) for x in np.linspace(low, high, looks)]
+    grid = [float(x) for x in np.linspace(low, high, count)]
     if start is None:
         best = min(grid, key=at)
     else:

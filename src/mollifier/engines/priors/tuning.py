@@ -37,9 +37,9 @@ class PriorTuning:
     change: float = 6.9  #: Most change of a strength in one search from a start.
 
     #: Strengths of a shape, evenly spaced, of which those downhill are tried before the best is refined.
-    looks: int = 5
+    evaluations: int = 5
 
-    near_looks: int = 29  #: The same where the best strength is near the present one.
+    near_evaluations: int = 29  #: The same where the best strength is near the present one.
 
     precise: float = 0.05  #: How near the best strength of the chosen shape is found.
 

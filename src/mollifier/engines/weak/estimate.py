@@ -216,9 +216,9 @@ class Estimator:
             moved, coefficients = np.abs(result.moved), result.coefficients
             with np.errstate(all="ignore"):
                 errors = np.sqrt(np.diag(result.covariance))
-                still = moved <= tuning.still_sd * errors + tuning.still * np.abs(coefficients)
+                exact = moved <= tuning.tolerance_sd * errors + tuning.tolerance * np.abs(coefficients)
                 settled = moved <= tuning.settled_sd * errors
-            if still.all() or (number >= least and settled.all()):
+            if exact.all() or (number >= least and settled.all()):
                 break
         assert result is not None
         return result

@@ -96,8 +96,8 @@ class WeakTuning:
     rounds: int = 3
     most_rounds: int = 30
     #: A change of coefficients, in standard errors and relative, that ends these rounds.
-    still_sd: float = 1e-3
-    still: float = 1e-10
+    tolerance_sd: float = 1e-3
+    tolerance: float = 1e-10
     #: Share of a step by which the curvature of the equations may move the unknowns, and the halvings of a
     #: step until it does not.
     bent: float = 0.5

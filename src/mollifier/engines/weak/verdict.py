@@ -11,11 +11,11 @@ import xarray as xr
 from mollifier.engines.gates.alias import too_coarse
 from mollifier.engines.identifiability.structure import gauges, undetermined_by_structure
 from mollifier.engines.identifiability.undetermined import (
-    MOSTLY,
-    PARTLY,
+    UNDETERMINED_SHARE,
+    WARNED_SHARE,
     because,
     listed,
-    lost_field,
+    undetermined_field,
     undetermined_places,
 )
 from mollifier.engines.splines.basis import Basis
@@ -46,7 +46,7 @@ def verdict(problem: InverseProblem, fit: Fit, selection: RadiusSelection, datas
     shares = {
         b.name: _prior_share(dataset, fit, sums, b, there, gauges(problem)) for b in sums.bases if b.splines
     }
-    lost = [lost_field(n, share) for n, share in shares.items() if share > MOSTLY]
+    lost = [undetermined_field(n, share) for n, share in shares.items() if share > UNDETERMINED_SHARE]
     return (
         _missed_measurements(fit, selection)
         or _misfit(problem, fit, selection)
@@ -90,7 +90,7 @@ def _moving(fit: Fit, sums: WeakSums) -> Status | None:
 
 
 def _partly_left_to_prior(shares: Mapping[str, float]) -> Status | None:
-    parts = [f"'{n}' over {100 * s:.0f} %" for n, s in shares.items() if s > PARTLY]
+    parts = [f"'{n}' over {100 * s:.0f} %" for n, s in shares.items() if s > WARNED_SHARE]
     message = f"the data say little about {', '.join(parts)} of the domain"
     return Status("converged", message) if parts else None
 
