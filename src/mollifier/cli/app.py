@@ -30,6 +30,7 @@ from mollifier.cli.options import (
     NoFigures,
     Out,
     Resume,
+    exit_codes,
     listed,
     with_terminal,
 )
@@ -42,8 +43,16 @@ if TYPE_CHECKING:
 _COLOURS = {"info": "", "warning": "yellow", "error": "red"}
 
 
+# The order of the help: that in which a newcomer meets them. Commands that are not named here come last.
+_ORDER = ("init", "check", "solve", "validate", "report", "compare", "export", "demo")
+
+
 class _Commands(TyperGroup):
     """Commands, some of two words."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of the commands, in the order of the help."""
+        return sorted(self.commands, key=lambda n: _ORDER.index(n) if n in _ORDER else len(_ORDER))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """As typer's, with the first two words as one where that is a command."""
@@ -54,7 +63,8 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     cls=_Commands,
     name="mollifier",
-    help="Find the unknowns of a partial differential equation from a measured field.",
+    help="Find the unknowns of a differential equation from a measured field. Begin with a demo, or with "
+    "init DATA, which writes a problem file for check and solve.",
     epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -68,9 +78,13 @@ plan_cli.add_to(app)
 File = Annotated[Path, typer.Argument(metavar="PROBLEM.yaml", help="The problem file.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Overrule a key: training.steps=2000. Repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a key of the problem file, as training.steps=2000. Repeatable.",
+    ),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the run.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the random numbers.")]
 
 
 # Once in a process: what later calls of it leave in cycles is collected.
@@ -80,7 +94,7 @@ _keep_imports = cache(gc.freeze)
 def _loaded(
     problem: Path, overrides: list[str] | None, keys: Mapping[str, object], engine: str | None = None
 ) -> ProblemFile:
-    """A problem file with keys overruled, of ``keys`` those that are not None; ``engine`` may run."""
+    """A problem file with keys overridden, of ``keys`` those that are not None; ``engine`` may run."""
     gc.disable()  # what imports make stays: to visit it again and again takes a tenth of a short run
     try:
         from mollifier.engines.settings import load_problem
@@ -103,7 +117,7 @@ def _version(chosen: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
     plugins: Annotated[
         list[str] | None,
@@ -127,7 +141,15 @@ def _root(
 def solve(
     terminal: Terminal,
     problem: File,
-    engine: Annotated[str | None, typer.Option("--engine", "-e", help="Overrules the file's engine.")] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--engine",
+            "-e",
+            metavar="NAME",
+            help="auto, weak, joint, network or a plugin's; overrides the file's.",
+        ),
+    ] = None,
     overrides: Overrides = None,
     out: Out = Path("out"),
     seed: Seed = None,
@@ -137,13 +159,13 @@ def solve(
         typer.Option(
             "--intervals",
             metavar="KIND",
-            help="Standard errors: own (the engine's), bootstrap or ensemble; overrules the file's.",
+            help="Standard errors: own (the engine's), bootstrap or ensemble; overrides the file's.",
         ),
     ] = None,
     each: Annotated[
         str | None,
         typer.Option(
-            "--each", metavar="NAME", help="Solve once for every value of this column or dimension."
+            "--each", metavar="NAME", help="Solve separately for every value of this column or dimension."
         ),
     ] = None,
     jobs: Jobs = 1,
@@ -151,10 +173,10 @@ def solve(
     mask_outliers: MaskOutliers = False,
     figures: Figures = None,
 ) -> int:
-    """Solve the problem in a file: estimates, fields, figures.
+    """Solve the problem in a file: estimates with standard errors, fields, figures.
 
     Values of --each, repeats of --intervals and blocks of data run on --jobs processes or on an --executor.
-    Ctrl-C stops after the current step and keeps what was found; --resume resumes from there.
+    Ctrl-C stops after the current step and keeps what was found; --resume continues from there.
     """
     keys = {
         "engine": engine,
@@ -181,7 +203,10 @@ def solve(
     return exit_code(solution)
 
 
-@app.command(epilog=f"Example: mollifier check examples/burgers.yaml. {EPILOG}")
+@app.command(
+    epilog="Example: mollifier check examples/burgers.yaml. "
+    + exit_codes("good or doubtful", "it cannot be answered")
+)
 @with_terminal
 def check(
     terminal: Terminal,
@@ -191,7 +216,9 @@ def check(
     save: Annotated[
         Path | None,
         typer.Option(
-            "--save", metavar="FOLDER", help="Write check.json, and maps of what the data determine."
+            "--save",
+            metavar="FOLDER",
+            help="Write check.json here, and maps of how well the data determine each unknown field.",
         ),
     ] = None,
 ) -> int:
@@ -218,8 +245,7 @@ def check(
 
 @app.command(
     epilog="Example: mollifier compare examples/conductivity.yaml --engines joint,network --out out/compare. "
-    "Exit codes: 0 an engine converged and no two disagree, 1 none converged or two disagree, "
-    "2 bad input or output, 3 a fault of the program, 130 interrupted."
+    + exit_codes("an engine converged and no two disagree", "none converged or two disagree")
 )
 @with_terminal
 def compare(
@@ -227,7 +253,7 @@ def compare(
     problem: File,
     engines: Annotated[
         str | None,
-        typer.Option("--engines", "-e", metavar="NAMES", help="Which, comma-separated; all by default."),
+        typer.Option("--engines", "-e", metavar="NAMES", help="Engines, comma-separated; all by default."),
     ] = None,
     overrides: Overrides = None,
     out: Out = Path("out"),
@@ -242,7 +268,7 @@ def compare(
     An engine that cannot solve the problem says why and stops no other. Two engines disagree where a number
     differs by more than 3 combined standard errors, or a field by more than 2 in the mean square.
 
-    Ctrl-C ends the engine that runs and keeps what was finished; --resume resumes from there.
+    Ctrl-C ends the engine that runs and keeps what was finished; --resume continues from there.
     """
     file = _loaded(problem, overrides, {"seed": seed}, "auto")
     from mollifier.cli.compare import compare_engines
@@ -258,11 +284,14 @@ def compare(
 @with_terminal
 def demo(
     terminal: Terminal,
-    name: Annotated[str | None, typer.Argument(help="Which; all are listed without it.")] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FOLDER", help="out/NAME by default.")
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Name of a demo; without it all are listed.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the run.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the results; out/NAME by default."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the noise and of the solve.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="A smaller problem.")] = False,
     no_figures: NoFigures = False,
 ) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mollifier.cli.chromatin_settings import StudyOptions, study_settings
-from mollifier.cli.options import Address, Out, Resume, option, with_terminal
+from mollifier.cli.options import Address, Out, Resume, exit_codes, option, with_terminal
 from mollifier.cli.terminal import NO_ANSWER, Terminal
 from mollifier.errors import ConfigurationError, check_known
 
@@ -27,9 +27,8 @@ _PAGE, _STUDY = "nucleus.html", "study.html"
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
     app.command(
-        epilog="Example: mollifier chromatin cells/*.csv --groups groups.csv --out out/study. Exit codes: 0 "
-        "a map of rates, 1 no map in any nucleus, 2 bad input or output, 3 a fault of the "
-        "program, 130 interrupted."
+        epilog="Example: mollifier chromatin cells/*.csv --groups groups.csv --out out/study. "
+        + exit_codes("a map of rates", "no map in any nucleus")
     )(chromatin)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mollifier.cli.options import EPILOG, listed, with_terminal
+from mollifier.cli.options import exit_codes, listed, with_terminal
 from mollifier.cli.terminal import Terminal
 from mollifier.errors import ConfigurationError
 
@@ -37,7 +37,9 @@ _EXPERIMENTS = """\
 
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
-    app.command(epilog=f"Example: mollifier init wells.csv --out wells.yaml. {EPILOG}")(init)
+    app.command(
+        epilog=f"Example: mollifier init wells.csv --out wells.yaml. {exit_codes('it is written', '')}"
+    )(init)
 
 
 @with_terminal
@@ -46,7 +48,12 @@ def init(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A file of measurements.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="PROBLEM.yaml", help="The data file's name by default."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="PROBLEM.yaml",
+            help="File to write; the data file's name with .yaml by default.",
+        ),
     ] = None,
     coordinates: Annotated[
         str | None,
@@ -54,13 +61,13 @@ def init(
             "--coordinates",
             "-c",
             metavar="NAMES",
-            help="Comma-separated, where names such as x and t do not say.",
+            help="Coordinates among the columns, comma-separated; names such as x and t are recognised.",
         ),
     ] = None,
 ) -> int:
-    """Write a first problem file from a data file: its variables, coordinates and units, and an example.
+    """Write a first problem file from a data file: its variables, coordinates, units, an example equation.
 
-    A file that exists is not replaced. Columns of names number experiments.
+    A file that exists is not replaced. A column of text, such as names of animals, numbers experiments.
     """
     from mollifier.data.read import Loaded, read
     from mollifier.io.files import write_text

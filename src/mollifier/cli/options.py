@@ -13,13 +13,22 @@ import typer
 
 from mollifier.cli.terminal import Terminal, reported
 
-EPILOG = (
-    "Exit codes: 0 an answer, 1 no answer, 2 bad input or output, 3 a fault of the program, 130 interrupted."
-)
 
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where results go.")]
+def exit_codes(zero: str = "an answer", one: str = "no answer") -> str:
+    """The sentence on exit codes at the end of a command's help; an empty ``one`` leaves that code out.
+
+    >>> exit_codes("it is written", "")
+    'Exit codes: 0 it is written, 2 bad input or output, 3 a fault of the program, 130 interrupted.'
+    """
+    codes = [f"0 {zero}", *([f"1 {one}"] if one else []), "2 bad input or output", "3 a fault of the program"]
+    return f"Exit codes: {', '.join(codes)}, 130 interrupted."
+
+
+EPILOG = exit_codes()
+
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the results.")]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Resume from what the output folder holds of this run.")
+    bool, typer.Option("--resume", help="Continue this run from what its output folder holds.")
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="Print JSON to the standard output, and nothing else there.")
@@ -34,19 +43,20 @@ Debug = Annotated[
 MaskOutliers = Annotated[
     bool, typer.Option("--mask-outliers", help="Leave out fill values, dead sensors and isolated values.")
 ]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes that work at the same time.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Number of processes.")]
 Address = Annotated[
     str | None,
     typer.Option(
         "--executor",
         metavar="ADDRESS",
-        help="A cluster in their place: dask://HOST:PORT, or slurm:KEY=VALUE,... as submitit names them.",
+        help="A cluster instead of local processes: dask://HOST:PORT, or slurm:KEY=VALUE,... with the "
+        "parameters of submitit.",
     ),
 ]
-NoFigures = Annotated[bool, typer.Option("--no-figures", help="Write numbers only.")]
+NoFigures = Annotated[bool, typer.Option("--no-figures", help="Write no figures.")]
 Figures = Annotated[
     bool | None,
-    typer.Option("--figures/--no-figures", help="Write figures; by default of one run, not with --each."),
+    typer.Option("--figures/--no-figures", help="Write figures; with --each not by default."),
 ]
 
 
@@ -67,9 +77,10 @@ def listed(text: str | None) -> list[str] | None:
 def with_terminal(command: Callable[..., int]) -> Callable[..., None]:
     """A command of the command line from a function of a terminal and of options that gives an exit code.
 
-    A parameter whose type is a dataclass stands for one option for each of its fields. The function's options
+    A parameter whose type is a dataclass becomes one option for each of its fields. The function's options
     are followed by those of the terminal, ``--json``, ``--quiet`` and ``--no-colour``, and ``--debug``.
-    Errors are reported as by `mollifier.cli.terminal.reported`.
+    Errors are reported as by `mollifier.cli.terminal.reported`. Paragraphs of the docstring become lines
+    that the help wraps to the width of the terminal.
 
     >>> @with_terminal
     ... def check(terminal: Terminal, file: str = "problem.yaml") -> int:
@@ -104,5 +115,7 @@ def with_terminal(command: Callable[..., int]) -> Callable[..., None]:
         whole = is_dataclass(p.annotation)
         every += inspect.signature(p.annotation, eval_str=True).parameters.values() if whole else [p]
     wrapped: Any = wraps(command)(run)
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    wrapped.__doc__ = "\n\n".join(" ".join(p.split()) for p in paragraphs)
     wrapped.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in every])
     return wrapped

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
-from mollifier.cli.options import EPILOG, with_terminal
+from mollifier.cli.options import exit_codes, with_terminal
 from mollifier.cli.terminal import Terminal
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
     example = "mollifier chromatin plan --cells 10 --replicates 4 --sd-cells 0.15 --sd-replicates 0.1"
-    app.command("chromatin plan", epilog=f"Example: {example}. {EPILOG}")(plan)
+    app.command("chromatin plan", epilog=f"Example: {example}. {exit_codes('a power', '')}")(plan)
 
 
 def _part(name: str, text: str) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mollifier.cli.options import EPILOG, listed, with_terminal
+from mollifier.cli.options import exit_codes, listed, with_terminal
 from mollifier.cli.terminal import NO_ANSWER, Terminal
 from mollifier.errors import ConfigurationError
 
@@ -25,21 +25,28 @@ _COLOURS = {
     "undetermined": "bold yellow",
 }
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that solve wrote.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, as solve wrote it.")]
 Problem = Annotated[
     Path | None,
-    typer.Option("--problem", metavar="PROBLEM.yaml", help="The problem file; the folder's own if any."),
+    typer.Option(
+        "--problem",
+        metavar="PROBLEM.yaml",
+        help="Problem file; by default the one that the folder of the run holds.",
+    ),
 ]
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command(
-        epilog="Example: mollifier validate out/burgers. Exit codes: 0 the answer holds, 1 it does "
-        "not, 2 bad input."
+        epilog=f"Example: mollifier validate out/burgers. {exit_codes('the answer holds', 'it does not')}"
     )(validate)
-    app.command(epilog=f"Example: mollifier export out/burgers --to burgers.nc. {EPILOG}")(export)
-    app.command(epilog=f"Example: mollifier report out/burgers --out burgers.html. {EPILOG}")(report)
+    app.command(
+        epilog=f"Example: mollifier export out/burgers --to burgers.nc. {exit_codes('it is written', '')}"
+    )(export)
+    app.command(
+        epilog=f"Example: mollifier report out/burgers --out burgers.html. {exit_codes('it is written', '')}"
+    )(report)
 
 
 @with_terminal
@@ -48,16 +55,22 @@ def validate(
     run: Run,
     problem: Problem = None,
     radii: Annotated[
-        bool, typer.Option("--radii", help="Solve again with a larger and a smaller radius.")
+        bool,
+        typer.Option("--radii", help="Solve again with a smaller and a larger kernel radius, and compare."),
     ] = False,
     engines: Annotated[
         str | None,
-        typer.Option("--engines", "-e", metavar="NAMES", help="Compare with these, comma-separated."),
+        typer.Option(
+            "--engines",
+            "-e",
+            metavar="NAMES",
+            help="Solve again with these engines, comma-separated, and compare.",
+        ),
     ] = None,
 ) -> int:
     """Solve the equation forward with what was found and compare it with the data: does the answer hold?
 
-    Starts and ends are those of the estimated states. --radii and --engines solve again.
+    Initial and boundary values begin at those of the estimated states and are fitted to the data.
     """
     from mollifier.diagnostics.validation.validate import validate as stand_up
     from mollifier.io.files import write_json
@@ -83,7 +96,10 @@ def report(
     terminal: Terminal,
     run: Run,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="PAGE.html", help="RUN/report.html by default.")
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="PAGE.html", help="File of the page; RUN/report.html by default."
+        ),
     ] = None,
     problem: Problem = None,
     no_validation: Annotated[
@@ -118,7 +134,9 @@ def report(
 def export(
     terminal: Terminal,
     run: Run,
-    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Ends in .nc or .pvd.")],
+    to: Annotated[
+        Path, typer.Option("--to", metavar="FILE", help="File to write, which ends in .nc or .pvd.")
+    ],
 ) -> int:
     """Write the fields of a run for other programs: netCDF (.nc, CF conventions), or for ParaView (.pvd)."""
     from mollifier.problem.solution import load_solution
