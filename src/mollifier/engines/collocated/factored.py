@@ -8,6 +8,7 @@ nodes times taps is formed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from mollifier.engines.collocated.block import Block
+from mollifier.engines.linalg.memory import rows_at_once
 from mollifier.mollify.arrays import Array, Index
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.layer import Resampler, Sampler
@@ -25,8 +27,6 @@ from mollifier.mollify.matrices import rows_matrix, taps_matrix
 from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation.mollifier import Mollified
 from mollifier.nn.random_features import RandomFeatures
-
-_POINTS = 8192  # Rows at scattered points that are formed at a time (memory).
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,11 @@ class Product:
 
     def __matmul__(self, weights: Array) -> Array:
         *leading, last = self.factors
-        start = torch.from_numpy(np.ascontiguousarray(weights))[None]
-        return (reduce(_khatri_rao, leading, start) @ last.T).flatten().numpy()
+        first, *others = leading or [_one_row(last)]
+        start = torch.from_numpy(np.ascontiguousarray(weights))
+        most = rows_at_once(math.prod(len(f) for f in others) * len(start))
+        parts = [reduce(_khatri_rao, others, rows * start) @ last.T for rows in first.split(most)]
+        return torch.cat(parts).flatten().numpy()
 
     def dense(self) -> Tensor:
         """All rows, shape (rows, features)."""
@@ -88,14 +91,14 @@ class Combination:
                     reduce(
                         torch.mul,
                         (f[i] for f, i in zip(p.factors[:-1], place, strict=True)),
-                        last[:1] * 0 + 1,
+                        _one_row(last),
                     )
                     for _, p in terms
                 ],
                 dim=1,
             )
             share = torch.from_numpy(np.stack([c.reshape(-1, along)[low:high] for c, _ in terms], axis=-1))
-            part = (share @ leading.expand(len(share), -1, -1)) * last
+            part = (share @ leading.expand(len(share), -1, -1)).mul_(last)
             total = part if total is None else total.add_(part)
         assert total is not None
         return total.flatten(0, 1)
@@ -121,12 +124,17 @@ class PointProduct:
         return PointProduct(((first, features), *others)), np.arange(len(places))
 
     def __matmul__(self, weights: Array) -> Array:
-        parts = [self[slice(i, i + _POINTS)].numpy() @ weights for i in range(0, len(self), _POINTS)]
+        most = rows_at_once(len(weights))
+        parts = [self[slice(i, i + most)].numpy() @ weights for i in range(0, len(self), most)]
         return np.concatenate(parts)
 
     def __getitem__(self, rows: slice) -> Tensor:
         """Rows of a slice, shape (rows, features)."""
-        return torch.from_numpy(reduce(np.multiply, (m[rows] @ f for m, f in self.factors)))
+        (first, features), *others = self.factors
+        found = first[rows] @ features
+        for matrix, features in others:
+            found *= matrix[rows] @ features
+        return torch.from_numpy(found)
 
 
 def is_factored(block: Block) -> bool:
@@ -176,6 +184,10 @@ def _at_nodes(block: Block) -> Mapping[str, Array]:
     with torch.no_grad():
         factors = network.features(axes)
     return {a.name: f.double().cpu().numpy() for a, f in zip(block.grid, factors, strict=True)}
+
+
+def _one_row(factor: Tensor) -> Tensor:
+    return factor.new_ones(1, factor.shape[1])
 
 
 def _khatri_rao(left: Tensor, right: Tensor) -> Tensor:

@@ -62,8 +62,10 @@ class NodeSlopes:
         channels, _, self.weights = network_jacobian(network, self._nodes[0, :1]).shape
         #: Number of slopes of one layer of one channel.
         self.layer = self._nodes.shape[1] * self.weights
-        self._most = most // (channels * self.layer)
-        self._kept = torch.empty(channels, 0, self._nodes.shape[1], self.weights, dtype=torch.float64)
+        self._most = min(most // (channels * self.layer), self.count)
+        # As many as may be kept: a layer takes memory once it is written.
+        shape = channels, self._most, self._nodes.shape[1], self.weights
+        self._kept = torch.empty(shape, dtype=torch.float64)
         self._start = self._end = 0
         self._first: tuple[sp.csr_array, tuple[slice, int, int], Tensor] | None = None
         self._scratch: dict[object, Tensor] = {}
@@ -117,9 +119,6 @@ class NodeSlopes:
 
     def _keep(self, low: int, high: int) -> None:
         """Have layers from ``low`` up to ``high`` among those kept."""
-        if high - low > self._kept.shape[1]:
-            self._kept = self._kept.new_empty(len(self._kept), high - low, *self._kept.shape[2:])
-            self._start = self._end = low
         if not self._start <= low <= self._end:
             self._start = self._end = low
         if high - self._start > self._kept.shape[1]:

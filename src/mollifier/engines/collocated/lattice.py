@@ -20,10 +20,10 @@ import torch
 from torch import Tensor
 
 from mollifier.engines.collocated.jacobian import NodeSlopes, taken
+from mollifier.engines.linalg.memory import rows_at_once
 from mollifier.mollify.arrays import Array, Index
 
-# Rows of a narrow matrix that are multiplied as one dense block, and numbers that a product holds (memory).
-_BAND, _NUMBERS = 32, 4_000_000
+_BAND = 32  # Rows of a narrow matrix that are multiplied as one dense block.
 # Rows whose product takes as long as the copy of the slopes that they share, and most nodes of such a copy.
 _COPY_ROWS, _BLOCK_NODES = 64, 4096
 
@@ -98,7 +98,7 @@ class ProductSum:
         out = slopes.scratch(("rows", channel), (high - low) * self.step, slopes.weights)
         firsts = {id(p.factors[0]): p.factors[0] for _, p in self.terms}
         shape = [_shape(f)[1] for f in self.terms[0][1].factors]
-        most = max(_NUMBERS // slopes.layer, 1)
+        most = rows_at_once(slopes.layer)
         for i in range(low, high, most):
             part = slice(i, min(i + most, high))
             found = out[(i - low) * self.step : (part.stop - low) * self.step].zero_()

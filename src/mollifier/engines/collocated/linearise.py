@@ -17,7 +17,6 @@ import numpy as np
 import scipy.sparse as sp
 import sympy
 import torch
-from torch import Tensor
 
 from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.data_rows import DataRows
@@ -140,7 +139,6 @@ class Linearisation:
         #: Added to the residual of each equation and condition, shape (nodes,): the multipliers of an
         #: augmented Lagrangian. None for zero.
         self.shifts: list[Array] | None = None
-        self._identities: dict[int, Tensor] = {}
         unknowns = model.problem.unknown_fields
         self.lattices = {n: thinned(b.mollified.lattice, b.grid) for n, b in model.unknown_blocks.items()}
         #: Of unknown fields, on a lattice of some of the kernel's nodes.
@@ -320,12 +318,10 @@ class Linearisation:
 
     def _shrinkages(self, nodes: list[Array], slopes: bool) -> Iterator[Residuals]:
         """The normal prior of random features' weights, with the standard deviation of the field."""
-        share = 1 / np.sqrt(self.objective.count)
+        share = float(1 / np.sqrt(self.objective.count))
         for b, block in enumerate(self.objective.model.state_blocks):
             for channel, weights in enumerate(nodes[b] if is_factored(block) else ()):
                 result = Residuals(weights * share, constant=True)
                 if slopes:
-                    if len(weights) not in self._identities:
-                        self._identities[len(weights)] = torch.eye(len(weights), dtype=torch.float64) * share
-                    result.fields[b, channel] = self._identities[len(weights)]
+                    result.fields[b, channel] = share
                 yield result

@@ -17,7 +17,7 @@ class Residuals:
     values: Array  #: Shape (m,).
     #: (block, channel) -> derivative with respect to that channel's values at the block's nodes, shape (m,
     #: nodes): sparse, or a product or rows of `mollifier.engines.collocated.lattice`; or with respect to its
-    #: weights where it is linear in them, shape (m, weights).
+    #: weights where it is linear in them, shape (m, weights); a number is so many times the identity.
     fields: dict[tuple[int, int], Any] = field(default_factory=dict)
     scalars: dict[str, Array] = field(default_factory=dict)  #: Scalar unknown -> derivative, shape (m,).
     #: Field -> derivative with respect to the coefficients of its declared noise, shape (m, k), sparse.

@@ -6,7 +6,7 @@ One first Jacobian dg/dtheta of each network serves an equation of any order (se
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -170,7 +170,7 @@ class GaussNewton(LevenbergMarquardt):
         """As in `LevenbergMarquardt`, the weights of states following."""
         nodes, hessian = self.node_values(), self._determined()[0]
         rows = changed(nodes, self.most)
-        across = [self._equations.form(nodes, [part], part.values.shape[1:])[1] for part in rows]
+        across = [self._equations.pulled(nodes, part, part.values) for part in rows]
         bases = torch.block_diag(*self.unknowns().bases.values())
         moved = solved(hessian, torch.stack(across).sum(0))[self.model.nuisances :]
         return -(bases.T @ moved).numpy()
@@ -181,7 +181,7 @@ class GaussNewton(LevenbergMarquardt):
         rows = list(self.linearisation.equations(nodes, self.most, slopes=True))
 
         def scored(part: Residuals, columns: Array) -> Score:
-            across = self._equations.form(nodes, [replace(part, values=columns)], columns.shape[1:])[1]
+            across = self._equations.pulled(nodes, part, columns)
             follow = solved(hessian, across)
             score = columns.T @ part.values - (follow.T @ gradient).numpy()
             fixed, samples = columns.T @ columns, self.linearisation.samples(nodes)

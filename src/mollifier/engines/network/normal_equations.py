@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from mollifier.engines.collocated.jacobian import NodeSlopes
 from mollifier.engines.collocated.lattice import AxisProduct, ProductSum
 from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.residuals import Residuals
+from mollifier.engines.linalg.memory import rows_at_once
 from mollifier.engines.network.tuning import NetworkTuning
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.matrices import rows_matrix
@@ -34,7 +36,8 @@ class NormalEquations:
     """
 
     def __init__(self, model: Model, tuning: NetworkTuning) -> None:
-        self.model, self.tuning, self.chunk = model, tuning, tuning.chunk_rows
+        self.model, self.tuning = model, tuning
+        self.widest = max(count(b.network) for b in model.blocks)
         self.kept = self._shares(tuning.most_jacobian)
         self._grams: dict[int, tuple[Tensor, Tensor]] = {}
         self._moved: dict[int, tuple[Any, ProductSum | None]] = {}
@@ -52,25 +55,46 @@ class NormalEquations:
         return found
 
     def form(
-        self, nodes: list[Array], rows: Iterable[Residuals], sets: tuple[int, ...] = (), step: bool = False
+        self, nodes: list[Array], rows: Iterable[Residuals], step: bool = False
     ) -> tuple[Tensor, Tensor]:
         """J'J (p, p) and J'r (p,) of some rows.
 
         ``nodes`` are values (channels, nodes) of every block, or weights (channels, weights) where it is
-        linear in them, at which the rows have their derivatives. With ``sets``, (k,), the values of the rows
-        are k sets, (m, k), and J'r is (p, k). With ``step`` J'J only directs a step: samples that are many
-        then count at the nodes nearest to them.
+        linear in them, at which the rows have their derivatives. With ``step`` J'J only directs a step:
+        samples that are many then count at the nodes nearest to them.
         """
         networks, place = self._laid_out(nodes)
         size = max(p.stop for p in place.values())
         hessian = torch.zeros(size, size, dtype=torch.float64)
-        gradient = torch.zeros(size, *sets, dtype=torch.float64)
+        gradient = torch.zeros(size, dtype=torch.float64)
+        self._add_rows(rows, networks, place, gradient, hessian, step)
+        upper = hessian.triu(1)
+        return hessian.triu_().add_(upper.T), gradient
+
+    def pulled(self, nodes: list[Array], part: Residuals, values: Array) -> Tensor:
+        """J'v (p, k) of rows with k sets of values v (m, k); ``nodes`` are as in `form`."""
+        networks, place = self._laid_out(nodes)
+        size = max(p.stop for p in place.values())
+        found = torch.zeros(size, values.shape[1], dtype=torch.float64)
+        self._add_rows([replace(part, values=values)], networks, place, found)
+        return found
+
+    def _add_rows(
+        self,
+        rows: Iterable[Residuals],
+        networks: dict[int, NodeSlopes],
+        place: dict[Key, slice],
+        gradient: Tensor,
+        hessian: Tensor | None = None,
+        step: bool = False,
+    ) -> None:
+        """Add J'r of rows, and the upper triangle of J'J to a Hessian that is given."""
         slopes = {n: s.slope() for n, s in self.model.scalars.items()}
         groups: dict[tuple[int, int], list[Residuals]] = {}
         with np.errstate(all="ignore"):  # System.finite checks the result
             for part in rows:
                 if part.constant:
-                    self._add_constant(part, place, hessian, gradient)
+                    self._add_constant(part, place, gradient, hessian)
                     continue
                 if step and part.samples and (near := self._at_nodes(part)) is not None:
                     (((b, channel), matrix),) = part.fields.items()
@@ -82,11 +106,9 @@ class NormalEquations:
             for group in groups.values():
                 for some in self._chunks(group[0]):
                     for part in group:
-                        dense = _dense_rows(part, some, networks, slopes)
                         values = torch.from_numpy(np.ascontiguousarray(part.values[some]))
-                        _add(dense, values, place, hessian, gradient)
-        upper = hessian.triu(1)
-        return hessian.triu_().add_(upper.T), gradient
+                        # No name for the rows: they would be held while the next are formed.
+                        _add(_dense_rows(part, some, networks, slopes), values, place, gradient, hessian)
 
     def moved(
         self, nodes: list[Array], rows: Iterable[Residuals], change: Tensor
@@ -118,17 +140,24 @@ class NormalEquations:
         }
 
     def _add_constant(
-        self, part: Residuals, place: Mapping[Key, slice], hessian: Tensor, gradient: Tensor
+        self, part: Residuals, place: Mapping[Key, slice], gradient: Tensor, hessian: Tensor | None
     ) -> None:
         """Add rows whose matrix is the same in every step; its Gram matrix is formed once."""
         ((key, matrix),) = part.fields.items()
-        if id(matrix) not in self._grams:
-            # The matrix is stored too, so that no other can get its identity.
-            square = torch.zeros_like(hessian[place[key], place[key]])
-            for some in self._chunks(part):
-                square += gram(matrix[some])
-            self._grams[id(matrix)] = matrix, square
-        hessian[place[key], place[key]] += self._grams[id(matrix)][1]
+        own = None if hessian is None else hessian[place[key], place[key]]
+        if isinstance(matrix, float):  # times the identity
+            if own is not None:
+                own.diagonal().add_(matrix**2)
+            gradient[place[key]] += matrix * torch.from_numpy(part.values)
+            return
+        if own is not None:
+            if id(matrix) not in self._grams:
+                # The matrix is stored too, so that no other can get its identity.
+                square = torch.zeros_like(own)
+                for some in self._chunks(part):
+                    square += gram(matrix[some])
+                self._grams[id(matrix)] = matrix, square
+            own += self._grams[id(matrix)][1]
         for some in self._chunks(part):
             gradient[place[key]] += matrix[some].T @ torch.from_numpy(np.ascontiguousarray(part.values[some]))
 
@@ -154,7 +183,7 @@ class NormalEquations:
 
     def _chunks(self, part: Residuals) -> Iterator[slice]:
         """Rows that are formed at a time."""
-        chunk = max(self.chunk // part.step, 1) * part.step
+        chunk = rows_at_once(self.widest, part.step)
         return (slice(low, low + chunk) for low in range(0, len(part.values), chunk))
 
 
@@ -162,12 +191,14 @@ def _add(
     dense: Mapping[Key, Tensor],
     values: Tensor,
     place: Mapping[Key, slice],
-    hessian: Tensor,
     gradient: Tensor,
+    hessian: Tensor | None,
 ) -> None:
-    """Add some rows; of the Hessian the upper triangle."""
+    """Add some rows; of a Hessian that is given the upper triangle."""
     for a, left in dense.items():
         gradient[place[a]] += left.T @ values
+        if hessian is None:
+            continue
         for b, right in dense.items():
             if a == b:
                 hessian[place[a], place[a]] += gram(left)

@@ -9,6 +9,7 @@ from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.factored import is_factored
 from mollifier.engines.collocated.jacobian import network_jacobian
 from mollifier.engines.collocated.model import Model
+from mollifier.engines.linalg.memory import BLOCK
 from mollifier.engines.network.tuning import NetworkTuning
 from mollifier.errors import ConfigurationError
 from mollifier.nn.differentiation.mollifier import Mollified
@@ -47,7 +48,7 @@ def check_size(model: Model, optimiser: str, tuning: NetworkTuning) -> None:
     held = float(sum(_activations(b) for b in model.blocks))
     if optimiser == "gauss-newton":
         rows = sum(_jacobian_rows(b) * n for b, n in zip(model.blocks, sizes, strict=True))
-        held = max(held, float(rows + _SQUARES * sum(sizes) ** 2 + tuning.chunk_rows * sum(sizes)))
+        held = max(held, float(rows + _SQUARES * sum(sizes) ** 2 + BLOCK))
     if held > tuning.most_numbers:
         grid = model.collocation.grid
         raise ConfigurationError(

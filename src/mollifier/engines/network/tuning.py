@@ -44,7 +44,6 @@ class NetworkTuning(CollocatedTuning):
     most_numbers: int = 400_000_000
     #: Gauss-Newton: entries of a step's rows of samples, about, from which these move to nodes in J'J.
     most_sample_work: int = 50_000_000
-    chunk_rows: int = 4096  #: Rows of the dense Jacobian that are formed at a time (memory).
     #: Standard deviation of the number of waves along an axis, for each shortest feature that fits in.
     waves: float = 0.6
     least_waves: float = 0.2  #: Its lower limit.
