@@ -45,6 +45,9 @@ class CollocatedTuning:
     start_moves: int = 20  #: Most such moves one way.
     #: Decrease of the logarithm of the equations' residual from which such guesses are taken.
     start_gain: float = 0.05
+    #: First guess of unknowns: windows along a coordinate over which the equations are averaged, tried beside
+    #: values at nodes.
+    start_averages: tuple[int, ...] = (3, 7, 15, 31)
     #: Choice of the priors of unknown fields by the evidence.
     priors: PriorTuning = field(default_factory=PriorTuning)
     #: Cells along each axis of a law of the state, by its number of axes: one, more.
