@@ -191,7 +191,7 @@ def test_unknown_names_nearest():
         obs.samples("uu")
     with pytest.raises(DataError, match="Known names"):
         obs.select(depth=1)
-    with pytest.raises(DataError, match=r"'x' is nowhere 0.5005\. There are: .*0\.52"):
+    with pytest.raises(DataError, match=r"'x' has no value 0.5005\. There are: .*0\.52"):
         obs.select(x=0.5005)
     with pytest.raises(DataError, match="no 'temp' to rename"):
         obs.rename({"temp": "u"})

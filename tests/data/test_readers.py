@@ -81,7 +81,7 @@ def test_table_with_gaps_labels_and_replicates(tmp_path):
     assert everything.select(well="a", replicate=2).samples("c").values.size == 12 * 9 - 1
     with pytest.raises(DataError, match=r"repeat the coordinates"):
         read(path, "u", gridded=True)
-    with pytest.raises(DataError, match=r"'well' is nowhere 'c'. There are: a, b"):
+    with pytest.raises(DataError, match=r"'well' has no value 'c'. There are: a, b"):
         read(path, select={"well": "c"})
 
 
@@ -290,7 +290,7 @@ def test_trusted_profile_of_a_file(tmp_path):
     assert few.noise_sd("u") == pytest.approx(read(path).noise_sd("u"))
     with pytest.raises(DataError, match=r"no coordinate 'tt' to trust\. Did you mean 't'"):
         read(path, trusted={"tt": 0})
-    with pytest.raises(DataError, match="'t' is nowhere 0"):
+    with pytest.raises(DataError, match="'t' has no value 0"):
         read(path, trusted={"t": 0}, window={"t": (1, None)})
 
 

@@ -206,8 +206,8 @@ def test_trust_of_scattered_points():
     ("factor", "where", "message"),
     [
         (0.1, {"tt": 0}, r"no coordinate 'tt' to trust\. Did you mean 't'"),
-        (0.1, {"t": 0.01}, r"'t' is nowhere 0.01\. There are: 0.0, 0.117"),
-        (0.1, {"t": "start"}, "'t' is nowhere 'start'"),
+        (0.1, {"t": 0.01}, r"'t' has no value 0.01\. There are: 0.0, 0.117"),
+        (0.1, {"t": "start"}, "'t' has no value 'start'"),
         (0.1, {}, "Nothing to trust was named"),
         (0.1, {"x": []}, "No variable has values where"),
         (0.1, {"x": 0.0}, "No variable has values where x = 0.0"),

@@ -84,7 +84,7 @@ def test_twenty_three_of_twenty_four_questions_are_judged_right():
         ("slow_camera", "along t are in waves of fewer than 4 nodes"),
         ("no_scale", "Nothing fixes the scale of k"),
         ("two_fields", "only q/k"),
-        ("silent_half", "the data hold little or nothing of k(x)"),
+        ("silent_half", "the data say little or nothing about k(x)"),
     ],
 )
 def test_the_reason_is_named(name, words):

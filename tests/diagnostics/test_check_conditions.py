@@ -43,7 +43,7 @@ def beam(*conditions):
 
 
 def test_conditions_at_its_ends_make_a_stiffness_answerable():
-    """Without them moment and shear at the ends are open, and noise drowns the fourth derivative."""
+    """Without them moment and shear at the ends are open, and noise hides the fourth derivative."""
     ends = (
         Condition("w = 0; w_x = 0", {"x": "start"}),
         Condition("EI*w_xx = 0; dx(EI*w_xx) = 0", {"x": "end"}),

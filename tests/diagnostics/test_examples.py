@@ -16,7 +16,7 @@ SHARED = EXAMPLES.parents[1] / "shared" / "data"
 
 # Example -> what makes it unanswerable, as of `mollifier check --set`, and words of the reason.
 TWINS = {
-    "beam": (["conditions=[]"], "little or nothing of EI"),
+    "beam": (["conditions=[]"], "little or nothing about EI"),
     "burgers": (
         ["equation=c*u_t + lambda_1*u*u_x - lambda_2*u_xx", "unknowns.c=scalar"],
         "only lambda_2/lambda_1, c/lambda_1",

@@ -278,7 +278,7 @@ def test_what_is_no_start_is_refused(arguments, message):
 @pytest.mark.parametrize("status", ["undetermined", "non-finite loss"])
 def test_no_answer_starts_nothing_and_says_so(status):
     problem = heat(60)
-    with pytest.warns(UserWarning, match=f"is none \\({status}\\), so it starts nothing"):
+    with pytest.warns(UserWarning, match=f"has no values to use \\({status}\\): the run starts"):
         found = solve(problem, settings=FEW, start=answer(problem, 7.0, status=status))
     plain = solve(problem, settings=FEW)
     assert found.estimates["D"].value == plain.estimates["D"].value
@@ -289,7 +289,7 @@ def test_no_answer_starts_nothing_and_says_so(status):
 
 def test_a_value_that_is_not_finite_starts_nothing():
     problem = heat(60)
-    with pytest.warns(UserWarning, match="starts nothing"):
+    with pytest.warns(UserWarning, match="has no values to use"):
         solve(problem, settings=FEW, start=answer(problem, float("nan")))
 
 

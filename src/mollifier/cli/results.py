@@ -161,7 +161,7 @@ def _same_unknowns(problem: Path, solution: Solution) -> None:
     if found and sorted(asked) != sorted(found):
         raise ConfigurationError(
             f"{problem} asks for {', '.join(asked)}, and the run found {', '.join(found)}: it is another "
-            "one. Give the problem file of this run."
+            "problem. Give the problem file of this run."
         )
 
 

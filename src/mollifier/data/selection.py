@@ -103,7 +103,7 @@ def equals(name: str, labels: NDArray[Any], value: Any) -> Mask:
         start = min(max(middle - 6, 0), len(shown) - 12)
         shown = [*shown[start : start + 12], f"... ({len(there)} in all)"]
     close = did_you_mean(str(value), map(str, there)) if labels.dtype.kind not in "fiuM" else ""
-    raise DataError(f"'{name}' is nowhere {value!r}. There are: {', '.join(shown)}.{close}")
+    raise DataError(f"'{name}' has no value {value!r}. There are: {', '.join(shown)}.{close}")
 
 
 def matches(name: str, labels: NDArray[Any], value: Any, near: bool = False) -> tuple[Mask, bool]:

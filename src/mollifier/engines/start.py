@@ -62,8 +62,8 @@ def origin(problem: InverseProblem, solution: Solution, mark: str, with_states: 
     values = [*(e.value for e in estimates.values()), *(f.values for f in fields.values())]
     if solution.status.name in NO_ANSWER or not all(np.isfinite(v).all() for v in values):
         warnings.warn(
-            f"The answer given to start from is none ({solution.status}), so it starts nothing: the run "
-            "starts from the data.",
+            f"The answer given to start from has no values to use ({solution.status}): the run starts from "
+            "the data instead.",
             stacklevel=4,
         )
         return Origin(mark, note=note | {"numbers": {}, "fields": [], "states": []})

@@ -52,7 +52,9 @@ class Estimate(Printed):
             If the engine gave no standard error, or the level does not lie between 0 and 1.
         """
         if not 0.0 < level < 1.0:
-            raise MollifierError(f"An interval was asked at level {level}; it lies between 0 and 1, as 0.95.")
+            raise MollifierError(
+                f"An interval was requested at level {level}; a number between 0 and 1 was expected, as 0.95."
+            )
         if self.sd is None:
             raise MollifierError(
                 f"'{self.name}' has no standard error: the run ended before it converged, or the engine gave "

@@ -318,7 +318,7 @@ CALLS = [
     ("solution.population(3)", "'3' is no unknown with one value and one standard error for each experiment."),
     ("solution.scaled_errors(3)", "'3' is not observed."),
     ('mf.Estimate("D", 1.0, 0.1).interval("a")', "Estimate.interval was given level='a'; a number was expected."),
-    ('mf.Estimate("D", 1.0, 0.1).interval(95)', "An interval was asked at level 95; it lies between 0 and 1, as 0.95."),
+    ('mf.Estimate("D", 1.0, 0.1).interval(95)', "An interval was requested at level 95; a number between 0 and 1 was expected, as 0.95."),
     ('mf.Status("")', "There is no status ''."),
     # the layer
     ('mf.Axis("x", 0, 1, 2.5)', "Axis 'x' was given 2.5 nodes; a whole number, 1 or more, was expected."),

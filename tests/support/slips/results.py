@@ -111,7 +111,7 @@ FOLDERS = [
     ("run --problem blank", "blank: the problem file is a folder."),
     ("run --problem broken.yaml", "broken.yaml: line 1, column 12: expected the node content"),
     ("run --problem key.yaml", "key.yaml: Unknown key 'unknown'. Did you mean 'unknowns'?"),
-    ("run --problem other.yaml", "other.yaml asks for k, and the run found D: it is another one."),
+    ("run --problem other.yaml", "other.yaml asks for k, and the run found D: it is another problem."),
     ("spoilt", "spoilt/problem.yaml: line 1, column 12: expected the node content"),
     ("", "Missing argument"),
     ("run run", "unexpected extra argument"),

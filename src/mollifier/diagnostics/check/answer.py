@@ -238,7 +238,7 @@ def _noise(terms: ident.Terms, numbers: dict[str, Any]) -> Iterator[Finding]:
         yield doubt(text, advice) if share > _NOISY else note(text)
     for name, ratio in ident.drowned(terms):
         yield note(
-            f"At single places noise drowns {name} ({100 * ratio:.0f} % of it): the answer rests on all "
+            f"At single places noise hides {name} ({100 * ratio:.0f} % of it): the answer rests on all "
             "samples together."
         )
 
@@ -299,7 +299,7 @@ def _fields(problem: InverseProblem, found: Information) -> Iterator[Finding]:
     """How well each unknown field is determined."""
     for name, share in found.undetermined.items():
         where = ", ".join(problem.unknown_fields[name].over or ())
-        here = f"over {100 * share:.0f} % of the places the data hold little or nothing of {name}({where})"
+        here = f"over {100 * share:.0f} % of the places the data say little or nothing about {name}({where})"
         sentence = here[0].upper() + here[1:]
         advice = (
             f"Give measurements of {name} there (FieldUnknown(measurements=...)), measure where what "

@@ -65,7 +65,7 @@ def of_data(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Findin
     if not any(f in numbers["data"] and "noise" not in numbers["data"][f] for f in problem.fields):
         for f in constant_fields(problem):
             yield error(
-                f"{f} does not vary beyond its noise: a constant field holds nothing of the unknowns.",
+                f"{f} does not vary beyond its noise: a constant field says nothing about the unknowns.",
                 "Check the column, the mask and the noise given.",
             )
 

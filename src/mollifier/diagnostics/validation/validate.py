@@ -186,7 +186,7 @@ def _same_question(solution: Solution, problem: InverseProblem | None, needed: b
         if sorted(found) != sorted(names):
             raise ConfigurationError(
                 f"The problem has the {what} {', '.join(names)}, and the run has {', '.join(found)}: it is "
-                "another one. Give the problem that this run answers."
+                "another problem. Give the problem that this run answers."
             )
 
 

@@ -77,7 +77,7 @@ def nodes_too_few(laplace: Laplace) -> Status | None:
     return Status(
         "misfit" if share > tuning.coarse_share else "converged",
         f"the nodes along '{c}' are too few: '{name}' would move by about {ratio:.2g} standard errors with "
-        f"more ({100 * share:.2g} % of its size), which standard errors include; take "
+        f"more ({100 * share:.2g} % of its size); the standard errors include that. Take "
         f"collocation.nodes {c}: {int(np.ceil(nodes * ratio ** (1 / order)))} in place of {nodes}",
     )
 
@@ -87,7 +87,7 @@ def undetermined_posterior(laplace: Laplace) -> str:
     loose = [n for n, ratio in laplace.posterior_ratio().items() if not ratio < RATIO]
     if loose:
         flat = [f"{f} does not vary beyond its noise" for f in constant_fields(laplace.model.problem)]
-        why = ", ".join(flat) or "other values fit as well when the rest follows"
+        why = ", ".join(flat) or "other values fit as well, once the other unknowns are adjusted"
         return f"the data do not determine {listed(loose)}: {why}"
     if why := _flat_profile(laplace) or _twin(laplace):
         return why

@@ -23,7 +23,7 @@ def noise_as_assumed(problem: InverseProblem, solution: Solution) -> Status | No
     grows = solution.provenance.get("growing_noise", {})
     notes = [
         f"{f}: the noise grows with the value (about {100 * seen['share']:.2g} % of it), and samples were "
-        f"weighed so; to declare it: {{{f}: {{sd: {seen['floor']:.2g}, relative: {seen['share']:.2g}}}}}"
+        f"weighted so; declare it as {{{f}: {{sd: {seen['floor']:.2g}, relative: {seen['share']:.2g}}}}}"
         for f, seen in grows.items()
     ]
     found = [

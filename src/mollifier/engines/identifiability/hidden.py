@@ -55,10 +55,10 @@ def absorbed_text(free: list[str], lost: list[str]) -> str:
     """What `absorbed` found, in a sentence.
 
     >>> absorbed_text(["v"], ["b"])
-    'no equation determines v: those that hold it can be met whatever b is'
+    'no equation determines v: those that contain it can be satisfied whatever b is'
     """
     numbers = f" whatever {listed(lost)} is" if lost else " in many ways"
-    return f"no equation determines {listed(free)}: those that hold it can be met{numbers}"
+    return f"no equation determines {listed(free)}: those that contain it can be satisfied{numbers}"
 
 
 def visible(problem: InverseProblem) -> InverseProblem | None:

@@ -88,7 +88,7 @@ def terms_at_samples(problem: InverseProblem, features: Mapping[str, float]) -> 
     """
     seen = visible(problem)
     if seen is None:
-        raise DataError(f"Every equation with an unknown holds {listed(problem.states)}, hardly measured.")
+        raise DataError(f"Every equation with an unknown contains {listed(problem.states)}, hardly measured.")
     problem = seen
     main = max(problem.fields, key=lambda f: len(problem.data.coordinates_of(f)))
     samples = problem.data.samples(main)
@@ -228,7 +228,7 @@ def scaling_text(group: Mapping[str, int]) -> str:
     if len(group) > 1:
         fixed = fixed_by_scaling(group)
         return f"{listed(group)} cannot be distinguished by these equations: only {fixed} is in the data"
-    return f"nothing fixes the scale of {listed(group)}: every term that decides holds it"
+    return f"nothing fixes the scale of {listed(group)}: every term that could fix it contains it"
 
 
 def scalings(problem: InverseProblem) -> list[dict[str, int]]:

@@ -1,6 +1,6 @@
 """The information on the unknowns through the states of the whole domain, as conditions carry it.
 
-Equations and conditions at the ends of a domain determine states and unknowns together, though noise drowns
+Equations and conditions at the ends of a domain determine states and unknowns together, though noise hides
 the equation's terms at single places, where `mollifier.engines.identifiability.information` looks, and though
 unknowns of the conditions act where nothing is measured. Data, equations and conditions are linearised about
 smoothed data and the levels of `LevelSearch`, and the states are eliminated.
