@@ -10,7 +10,7 @@ from mollifier.engines.priors.evidence import LinearisedProblem, PriorOnCoeffici
 from mollifier.engines.priors.field_prior import FieldPrior, derivative_rows
 from mollifier.engines.priors.lattice_prior import LatticePrior
 from mollifier.engines.priors.matern import matern_weights
-from mollifier.engines.priors.shapes import Choice, Shape, Shapes
+from mollifier.engines.priors.shapes import Choice, Shape
 from mollifier.engines.splines.basis import AxisSplines, Basis
 from mollifier.mollify.grid import Axis, Grid
 
@@ -24,7 +24,8 @@ class Splines(PriorOnCoefficients):
     """A Matern prior of a proper level, for a field of size two."""
 
     def __init__(self, basis):
-        self.basis, self.columns, self.shapes = basis, slice(0, basis.size), Shapes.of("auto")
+        self.basis, self.columns = basis, slice(0, basis.size)
+        self.prior = FieldPrior(basis.lattice, "auto")
 
     def precision(self, shape):
         rows = [derivative_rows(self.basis.lattice, k) for k in range(1, shape.order + 1)]
@@ -45,10 +46,10 @@ class Splines(PriorOnCoefficients):
         spread = np.trace(np.linalg.solve(self.precision(shape), self.basis.mass))
         return float(np.log(spread / (4.0 * strength))), 1.0
 
-    def smooth(self, *_):
+    def of(self, *_):
         raise NotImplementedError
 
-    varied = with_edges = smooth
+    on_lattice = of
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 
@@ -12,7 +10,6 @@ from mollifier.engines.priors.evidence import LinearisedProblem
 from mollifier.engines.priors.field_prior import FieldPrior, derivative_rows
 from mollifier.engines.priors.lattice_prior import LatticePrior
 from mollifier.engines.priors.search import PriorSearch
-from mollifier.engines.priors.shapes import Shapes
 from mollifier.engines.priors.tuning import PriorTuning
 from mollifier.engines.priors.varying import adapted, edge_evidence, varied
 from mollifier.mollify.grid import Axis, Grid
@@ -26,9 +23,9 @@ PEAK = 0.2 * np.sin(3 * X) + 3 * np.exp(-((X - 0.3) ** 2) / 0.004)
 
 def weights(kind):
     """The prior of a field whose weights are its values."""
-    chosen = np.eye(60), np.zeros(60), (LATTICE, np.arange(60))
-    rows = partial(derivative_rows, LATTICE)
-    return WeightPrior(slice(0, 60), Shapes.of(kind), *chosen, lambda k: rows(k or 2), 1.0, 1e-2)
+    values = np.eye(60), np.zeros(60), np.arange(60)
+    curvature = derivative_rows(LATTICE, 2)
+    return WeightPrior(slice(0, 60), FieldPrior(LATTICE, kind), *values, curvature, 1.0, 1e-2)
 
 
 def lattice(kind):

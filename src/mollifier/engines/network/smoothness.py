@@ -6,9 +6,8 @@ lattice of nodes (see `field_prior`), as a quadratic form in the network's weigh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,19 +20,11 @@ from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.linalg.dense import solved
 from mollifier.engines.priors.evidence import LinearisedProblem, PriorOnCoefficients, QuadraticForm
-from mollifier.engines.priors.field_prior import (
-    EDGES,
-    at_strength,
-    derivative_rows,
-    field_prior,
-    local_strength,
-)
+from mollifier.engines.priors.field_prior import FieldPrior
 from mollifier.engines.priors.matern import matern_weights
 from mollifier.engines.priors.search import PriorSearch
-from mollifier.engines.priors.shapes import Choice, Shape, Shapes
-from mollifier.engines.priors.tuning import PriorTuning
+from mollifier.engines.priors.shapes import Choice, Shape
 from mollifier.mollify.arrays import Array, Index
-from mollifier.mollify.grid import Grid
 
 _PLACES = 100  # Nodes at which the variance of a field under its prior is averaged.
 
@@ -58,29 +49,27 @@ class Unknowns:
 class WeightPrior(PriorOnCoefficients):
     """The prior of a field in the weights of its network, times a wide normal prior of the weights.
 
-    ``columns`` are the places of the r weights among all unknowns, and the shape of the prior is among
-    ``shapes``. ``values`` (nodes,) and ``slopes`` (nodes, r) are those of the field at its nodes, in units of
-    its size; the prior compares the field with its neighbours on the ``lattice``, a grid and the places of
-    its nodes. ``rows`` gives for an order of derivatives a matrix (m, nodes): the sum of squares of its
-    product with the values is their mean squared derivative of that order; the order None is for the seminorm
-    H2. ``count`` multiplies the strength: the number of samples times the weight of the prior in the loss.
-    ``held`` is the precision of the weights' normal prior.
+    ``columns`` are the places of the r weights among all unknowns. ``values`` (nodes,) and ``slopes`` (nodes,
+    r) are those of the field at its nodes, in units of its size; ``index`` has the places of the nodes of the
+    prior's lattice among these. Of the seminorm H2 the ``curvature`` at all nodes takes the place of
+    differences on the lattice: rows (m, nodes) whose squares add up to its mean square. ``count`` multiplies
+    the strength: the number of samples times the weight of the prior in the loss. ``held`` is the precision
+    of the weights' normal prior.
     """
 
     def __init__(
         self,
         columns: slice,
-        shapes: Shapes,
+        prior: FieldPrior,
         slopes: Array,
         values: Array,
-        lattice: tuple[Grid, Index],
-        rows: Callable[[int | None], sp.csr_array],
+        index: Index,
+        curvature: sp.csr_array,
         count: float,
         held: float,
     ) -> None:
-        self.columns, self.shapes, self.count, self.held = columns, shapes, count, held
-        self._slopes, self._values, self._rows = slopes, values, rows
-        self.lattice, self._index = lattice
+        self.columns, self.prior, self.count, self.held = columns, prior, count, held
+        self._slopes, self._values, self._index, self._curvature = slopes, values, index, curvature
         some = np.unique(np.linspace(0, len(slopes) - 1, _PLACES).astype(np.intp))
         self._moves = slopes[some] - slopes.mean(axis=0)
         self._terms: dict[int | None, QuadraticForm] = {}
@@ -91,43 +80,25 @@ class WeightPrior(PriorOnCoefficients):
     def mean_square(self) -> float:
         return float(np.trace(self._term(0).square))
 
-    def of(self, shapes: Shapes, rows: Callable[[int | None], sp.csr_array]) -> WeightPrior:
-        """Another prior on the same weights."""
-        parts = self._slopes, self._values, (self.lattice, self._index), rows, self.count, self.held
-        return WeightPrior(self.columns, shapes, *parts)
+    def of(self, prior: FieldPrior) -> WeightPrior:
+        parts = self._slopes, self._values, self._index, self._curvature, self.count, self.held
+        return WeightPrior(self.columns, prior, *parts)
 
-    def smooth(self, tuning: PriorTuning) -> WeightPrior:
-        return self.of(Shapes.of("auto", tuning), self._rows)
-
-    def with_edges(self, shift: Array, covariance: Array) -> WeightPrior:
-        prior, (x, spread) = field_prior(self.lattice, EDGES), self._on_lattice(shift, covariance)
-        prior.expect(spread)
-        prior.about(x)
-        return self.of(prior.shapes, self._at_nodes({None: prior.form(prior.shape).matrix}))
-
-    def varied(self, shape: Shape, shift: Array, covariance: Array, tuning: PriorTuning) -> WeightPrior:
-        local = local_strength(self.lattice, *self._on_lattice(shift, covariance), shape.length, tuning)
-        rows: dict[int | None, sp.csr_array] = {
-            k: at_strength(derivative_rows(self.lattice, k), local) for k in (0, *self.shapes.orders)
-        }
-        return self.of(self.shapes, self._at_nodes(rows))
-
-    def _on_lattice(self, shift: Array, covariance: Array) -> tuple[Array, Array]:
-        """Mean (p,) and covariance (p, p) of the field on its lattice by a posterior of all unknowns."""
+    def on_lattice(self, shift: Array, covariance: Array) -> tuple[Array, Array]:
         slopes, here = self._slopes[self._index], self.columns
         return self._values[self._index] + slopes @ shift[here], slopes @ covariance[here, here] @ slopes.T
 
-    def _at_nodes(self, rows: Mapping[int | None, sp.csr_array]) -> Callable[[int | None], sp.csr_array]:
-        """Rows on the lattice as rows on all nodes; that of order 0 as it is where none is given."""
-        chosen = sp.csr_array(sp.eye_array(len(self._values)))[self._index]
-        found = {k: sp.csr_array(matrix @ chosen) for k, matrix in rows.items()}
-        return lambda order: found[order] if order in found else self._rows(order)
-
     def _term(self, order: int | None) -> QuadraticForm:
-        """Quadratic form of the mean squared derivatives of an order."""
+        """Quadratic form of the mean squared derivatives of an order, or of a seminorm for None."""
         if order not in self._terms:
-            matrix = self._rows(order)
-            rows, values = matrix @ self._slopes, matrix @ self._values
+            prior, some = self.prior, self._index
+            if order is not None:
+                matrix = prior.rows(order)
+            elif prior.edged:
+                matrix = prior.form(prior.shape).matrix
+            else:
+                matrix, some = self._curvature, np.arange(len(self._values))
+            rows, values = matrix @ self._slopes[some], matrix @ self._values[some]
             self._terms[order] = QuadraticForm(
                 self.count * rows.T @ rows, self.count * rows.T @ values, self.count * float(values @ values)
             )
@@ -202,11 +173,11 @@ def prior_search(
         size, here = objective.field_scale(n), unknowns.places[n]
         priors[n] = prior = WeightPrior(
             here,
-            linearisation.priors[n].shapes,
+            linearisation.priors[n],
             slopes[n] @ unknowns.bases[n].numpy() / size,
             values[n] / size,
-            linearisation.lattices[n],
-            partial(linearisation.derivative_rows, n),
+            linearisation.lattices[n][1],
+            linearisation.derivative_rows(n, None),
             objective.count * weight,
             weight_precision(objective, n),
         )

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.linalg import cho_solve, solve_triangular
 
 from mollifier.engines.linalg.dense import factored, lower_factor
+from mollifier.engines.priors.field_prior import EDGES, FieldPrior, field_prior, local_strength
 from mollifier.engines.priors.matern import matern_weights
 from mollifier.engines.priors.shapes import Choice, Shape, Shapes
 from mollifier.engines.priors.tuning import PriorTuning
 from mollifier.mollify.arrays import Array
-from mollifier.mollify.grid import Grid
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,35 +35,54 @@ class QuadraticForm:
 
 
 class PriorOnCoefficients(ABC):
-    """The prior of one unknown field in the coefficients of an engine."""
+    """The prior of one unknown field, on a lattice of its values, in the coefficients of an engine."""
 
     columns: slice  #: Places of the field's coefficients among all unknowns.
-    shapes: Shapes  #: From which its shape is chosen.
+    prior: FieldPrior  #: On the lattice.
     #: Precision of every coefficient beside the prior, so that the prior is proper at every strength.
     held: float = 0.0
 
-    lattice: Grid  #: On which the field is compared with its neighbours, along scaled coordinates.
-    edged: bool = False  #: Whether it is for levels with edges between them.
-
-    def expect(self, covariance: Array) -> None:  # noqa: B027 - most do not depend on it
-        """Take the covariance (u, u) of all unknowns, by which a prior for edges is expanded."""
+    @property
+    def shapes(self) -> Shapes:
+        """From which its shape is chosen."""
+        return self.prior.shapes
 
     @abstractmethod
+    def of(self, prior: FieldPrior) -> PriorOnCoefficients:
+        """Another prior on the same lattice, in the same coefficients."""
+
+    @abstractmethod
+    def on_lattice(self, shift: Array, covariance: Array) -> tuple[Array, Array]:
+        """Values (p,) on the lattice and their covariance (p, p).
+
+        Shift (u,) from the present unknowns and covariance (u, u) are those of all unknowns.
+        """
+
+    def expect(self, covariance: Array) -> None:
+        """Take the covariance (u, u) of all unknowns, by which a prior for edges is expanded."""
+        self.prior.expect(self.on_lattice(np.zeros(len(covariance)), covariance)[1])
+
     def varied(
         self, shape: Shape, shift: Array, covariance: Array, tuning: PriorTuning
     ) -> PriorOnCoefficients:
         """A prior in its place whose strength follows the field's roughness: `local_strength`.
 
-        Shift (u,) from the present unknowns and covariance (u, u) are those of a posterior of all.
+        By a posterior of all unknowns, as in `on_lattice`.
         """
+        prior, seen = copy(self.prior), self.on_lattice(shift, covariance)
+        prior.localise(local_strength(prior.lattice, *seen, shape.length, tuning))
+        return self.of(prior)
 
-    @abstractmethod
     def smooth(self, tuning: PriorTuning) -> PriorOnCoefficients:
         """A Matern prior in its place."""
+        return self.of(FieldPrior(self.prior.lattice, "auto", tuning=tuning))
 
-    @abstractmethod
     def with_edges(self, shift: Array, covariance: Array) -> PriorOnCoefficients:
         """A prior for edges in its place, about a posterior as in `varied`."""
+        prior, (x, spread) = field_prior(self.prior.lattice, EDGES), self.on_lattice(shift, covariance)
+        prior.expect(spread)
+        prior.about(x)
+        return self.of(prior)
 
     @property
     @abstractmethod

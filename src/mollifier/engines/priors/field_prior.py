@@ -136,6 +136,11 @@ class FieldPrior:
     def expect(self, covariance: Array) -> None:
         """Take the covariance (p, p) of the coefficients, in whose light a prior for edges is expanded."""
 
+    def rows(self, order: int) -> sp.csr_array:
+        """`derivative_rows` on the lattice, at the local strength, (m, p)."""
+        rows = derivative_rows(self.lattice, order)
+        return rows if self.local is None else at_strength(rows, self.local)
+
     def form(self, shape: Shape) -> Form:
         """Of a shape."""
         if shape not in self._forms:

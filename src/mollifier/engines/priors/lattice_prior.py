@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
 
 import numpy as np
 
 from mollifier.engines.priors.evidence import PriorOnCoefficients, QuadraticForm
-from mollifier.engines.priors.field_prior import EDGES, FieldPrior, field_prior, local_strength
+from mollifier.engines.priors.field_prior import FieldPrior
 from mollifier.engines.priors.shapes import Shape
-from mollifier.engines.priors.tuning import PriorTuning
 from mollifier.mollify.arrays import Array
 
 _ROUNDED = 1e-14  # Rounding of a precision, over its stiffest mode.
@@ -25,8 +23,7 @@ class LatticePrior(PriorOnCoefficients):
     """
 
     def __init__(self, columns: slice, prior: FieldPrior, x: Array, unit: float, count: int) -> None:
-        self.columns, self.prior, self.shapes, self.count = columns, prior, prior.shapes, count
-        self.lattice, self.edged = prior.lattice, prior.edged
+        self.columns, self.prior, self.count = columns, prior, count
         self._x, self._unit = x, unit
         # A coefficient is held to the field's size in the mean square.
         self.held = unit**2 / len(x)
@@ -48,26 +45,11 @@ class LatticePrior(PriorOnCoefficients):
         return self._forms[shape]
 
     def of(self, prior: FieldPrior) -> LatticePrior:
-        """Another prior on the same coefficients."""
         return LatticePrior(self.columns, prior, self._x, self._unit, self.count)
 
-    def smooth(self, tuning: PriorTuning) -> LatticePrior:
-        return self.of(FieldPrior(self.lattice, "auto", tuning=tuning))
-
-    def with_edges(self, shift: Array, covariance: Array) -> LatticePrior:
-        prior = self.of(field_prior(self.lattice, EDGES))
-        prior.expect(covariance)
-        prior.prior.about(self._x + self._unit * shift[self.columns])
-        return prior
-
-    def varied(self, shape: Shape, shift: Array, covariance: Array, tuning: PriorTuning) -> LatticePrior:
-        here, unit, prior = self.columns, self._unit, copy(self.prior)
-        x, covariance = self._x + unit * shift[here], unit**2 * covariance[here, here]
-        prior.localise(local_strength(prior.lattice, x, covariance, shape.length, tuning))
-        return self.of(prior)
-
-    def expect(self, covariance: Array) -> None:
-        self.prior.expect(self._unit**2 * covariance[self.columns, self.columns])
+    def on_lattice(self, shift: Array, covariance: Array) -> tuple[Array, Array]:
+        here, unit = self.columns, self._unit
+        return self._x + unit * shift[here], unit**2 * covariance[here, here]
 
     def log_determinant(self, shape: Shape, strength: float) -> float:
         spectrum = self.count * self._unit**2 * self.prior.form(shape).spectrum

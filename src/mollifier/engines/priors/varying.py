@@ -34,7 +34,7 @@ def varied(search: PriorSearch, choices: Choices) -> tuple[PriorSearch, Choices,
 def adapted(search: PriorSearch, choices: Choices) -> tuple[PriorSearch, Choices, float]:
     """As `varied`, where that raises the evidence by ``tuning.adapted`` for each axis; else as given."""
     other, found, gain = varied(search, choices)
-    axes = max((len(p.lattice.axes) for p in search.problem.priors.values()), default=1)
+    axes = max((len(p.prior.lattice.axes) for p in search.problem.priors.values()), default=1)
     return *((other, found) if gain > search.tuning.adapted * axes else (search, choices)), gain
 
 
@@ -44,7 +44,9 @@ def edge_evidence(search: PriorSearch, choices: Choices) -> dict[str, float]:
     Fields whose values have no neighbours along an axis are left out. ``choices`` are the priors found;
     smooth ones are the best, with strengths that vary (`adapted`).
     """
-    neighbours = [n for n in search.free if not any(a.discrete for a in search.problem.priors[n].lattice)]
+    neighbours = [
+        n for n in search.free if not any(a.discrete for a in search.problem.priors[n].prior.lattice)
+    ]
     return {name: _over_smooth(search, choices, name) for name in neighbours}
 
 
@@ -71,7 +73,7 @@ def _searched(
 
 def expect(search: PriorSearch, choices: Choices) -> None:
     """Give priors with edges, of the fields that are sought, the posterior's covariance of their fields."""
-    edged = [p for n in search.free if (p := search.problem.priors[n]).edged]
+    edged = [p for n in search.free if (p := search.problem.priors[n]).prior.edged]
     if edged:
         covariance = search.problem.posterior([(1.0, choices)])[1]
         for prior in edged:
