@@ -117,8 +117,10 @@ def least_squares(
     fit = replace(fit, values={n: v for n, v in moved.items() if free[n].admits(v)})
     if len(sized) == len(terms):
         return fit
-    waiting = [t.knowing(fit.values) for t in terms if not t.rest.any()]
-    return fit.joined(least_squares(waiting, {n: u for n, u in free.items() if n not in present}, gap, over))
+    later = {n: u for n, u in free.items() if n not in present}
+    known = dict.fromkeys(present, 0.0) | fit.values
+    waiting = [t.knowing(known) for t in terms if not t.rest.any()]
+    return fit.joined(least_squares(waiting, later, gap, over))
 
 
 def _fitted(terms: Sequence[Terms], free: list[str], averages: Averages | None) -> Fit:
