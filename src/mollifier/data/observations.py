@@ -193,6 +193,10 @@ class Observations(Labelled):
         ------
         DataError
             If there is no such name or value; the message lists the nearest that exist.
+
+        >>> obs = Observations({"u": [1.0, 2.0, 3.0]}, {"x": [0.0, 1.0, 2.0]}, noise=0.1)
+        >>> obs.select(x=[0.0, 2.0]).samples("u").values.tolist()
+        [1.0, 3.0]
         """
         dataset = (self.whole or self).dataset
         for name, value in where.items():
@@ -286,6 +290,10 @@ class Observations(Labelled):
         ------
         DataError
             If the fraction leaves either part without samples.
+
+        >>> train, test = Observations({"u": range(20)}, {"x": range(20)}, noise=0.1).hold_out(0.25)
+        >>> len(train.samples("u").values), len(test.samples("u").values)
+        (15, 5)
         """
         split = self.variables if variables is None else tuple(self._variable(v) for v in variables)
         for v in split:

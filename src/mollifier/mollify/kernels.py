@@ -133,6 +133,7 @@ class Polynomial:
     """The kernel c_p (1 - s^2)^p, with c_p = (2p + 1)! / (2^(2p + 1) p!^2).
 
     Its k-th derivative is (1 - s^2)^(p-k) Q_k(s) with Q_(k+1) = (1 - s^2) Q_k' - 2 (p - k) s Q_k, for k <= p.
+    ``degree`` is p.
 
     >>> import numpy as np
     >>> float(Polynomial(1)(np.array(0.0)))
@@ -235,7 +236,7 @@ class BSpline:
 
     With c = (p + 1)/2 it is c/p! sum_i (-1)^i C(p + 1, i) max(c - i - c|s|, 0)^p: truncated powers taken from
     the outside in, which keep their relative precision up to the edge. At a radius of (p + 1)/2 cells its
-    integer translates reproduce polynomials without correction (Strang-Fix).
+    integer translates reproduce polynomials without correction (Strang-Fix). ``degree`` is p.
 
     >>> import numpy as np
     >>> BSpline(1)(np.array([-0.5, 0.0, 0.5]))

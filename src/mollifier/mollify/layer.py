@@ -185,9 +185,21 @@ class MollifierLayer(nn.Module):
         return self._jet(self.operator, self.orders, on_nodes(g, self.nodes), constants)
 
     def at(self, points: Any, g: Tensor, orders: Order | Sequence[Order] | None = None) -> Jet:
-        """The same field and derivatives at scattered points: (n, d), or a mapping of (n,) by coordinate.
+        """The same field and derivatives at scattered points.
 
-        Results have shape (..., n). For points that stay the same over many calls, keep a `sampler`.
+        Parameters
+        ----------
+        points
+            (n, d), or a mapping of (n,) by coordinate, in the units of the axes.
+        g
+            Values at the nodes, as `forward` takes them.
+        orders
+            Those of the layer by default.
+
+        Returns
+        -------
+        Jet
+            Each of shape (..., n). For points that stay the same over many calls, keep a `sampler`.
         """
         return self.sampler(points, orders)(g)
 

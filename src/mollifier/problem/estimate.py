@@ -46,6 +46,16 @@ class Estimate(Printed):
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """The interval of a normal distribution with this value and standard error, within the bounds.
 
+        Parameters
+        ----------
+        level
+            Probability of the interval, between 0 and 1.
+
+        Returns
+        -------
+        tuple
+            Lower and upper end, in the unit of the value.
+
         Raises
         ------
         MollifierError

@@ -76,6 +76,15 @@ class Solution(Printed):
     ------
     MollifierError
         If ``fit`` or ``history`` lacks its dimension, or an estimate has a field's name.
+
+    Examples
+    --------
+    >>> import mollifier as mf
+    >>> x, t = np.linspace(0, 3, 40), np.linspace(0, 1, 30)
+    >>> data = xr.Dataset({"u": (("x", "t"), np.sin(x)[:, None] * np.exp(-0.1 * t))}, {"x": x, "t": t})
+    >>> solution = mf.solve(mf.InverseProblem("u_t = D*u_xx", data, {"D": mf.ScalarUnknown()}), "weak")
+    >>> solution.status.name, round(solution.estimates["D"].value, 3), solution.states
+    ('converged', 0.1, ('u',))
     """
 
     status: Status
@@ -257,6 +266,11 @@ class Solution(Printed):
         A checksum, ``solution.sha256``, goes beside. Each file is written whole or not at all,
         and replaces one of an earlier save.
 
+        Parameters
+        ----------
+        folder
+            Made where it does not exist.
+
         Raises
         ------
         OutputError
@@ -337,11 +351,25 @@ def _range(a: xr.DataArray) -> str:
 
 @typed()
 def load_solution(folder: str | os.PathLike[str]) -> Solution:
-    """Read back what `Solution.save` wrote, bit for bit; ``folder`` may also name the netCDF file itself.
+    """Read back what `Solution.save` wrote, bit for bit.
+
+    Parameters
+    ----------
+    folder
+        That `Solution.save` or ``mollifier solve --out`` wrote, or the file ``solution.nc`` in it.
 
     Raises
     ------
     CheckpointError
         If the file is missing, truncated, corrupt, or no solution.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> fit, history = xr.Dataset({"u": ("observation", [])}), xr.Dataset({"loss": ("step", [])})
+    >>> saved = Solution(Status("converged"), {"D": Estimate("D", 0.1, 0.01)}, xr.Dataset(), fit, history, {})
+    >>> with TemporaryDirectory() as folder:
+    ...     print(load_solution(saved.save(folder)).estimates["D"])
+    D = 0.100 ± 0.010
     """
     return Solution(**keeping.read(folder))

@@ -42,6 +42,14 @@ SETTLED: tuple[StatusName, ...] = ("converged", "misfit")
 class Status(Printed):
     """Why the engine stopped, and what that means for the reader.
 
+    Attributes
+    ----------
+    name
+        "converged", "undetermined", "misfit", "step limit", "time limit", "stalled", "interrupted" or
+        "non-finite loss"; what each means is in docs/reference/statuses.md.
+    message
+        What was seen and what usually helps; empty where there is nothing to say.
+
     Raises
     ------
     MollifierError
