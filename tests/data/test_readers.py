@@ -76,7 +76,7 @@ def test_table_with_gaps_labels_and_replicates(tmp_path):
     assert obs.samples("u").values.size == 2 * (12 * 9 - 1)
     assert obs.noise_sd("u") == pytest.approx(0.1)
     assert "selected: well = b" in str(obs)
-    everything = read(path, variables={"c": "u"})
+    everything = read(path, values={"c": "u"})
     assert (everything.gridded, everything.variables) == (False, ("c",))
     assert everything.select(well="a", replicate=2).samples("c").values.size == 12 * 9 - 1
     with pytest.raises(DataError, match=r"repeat the coordinates"):
@@ -135,7 +135,7 @@ def test_mat(tmp_path):
     savemat(tmp_path / "a.mat", {"x": X[:, None], "t": T[None, :], "usol": U, "note": "text", "s": {"a": 1}})
     check(read(tmp_path / "a.mat", rename={"usol": "u"}))
     with pytest.raises(DataError, match="cell, struct or object"):
-        read(tmp_path / "a.mat", variables="s")
+        read(tmp_path / "a.mat", values="s")
 
 
 def test_hdf5_and_mat_73(tmp_path):
@@ -191,7 +191,7 @@ def test_scratch_assay():
     assert obs.replicates == ("replicate",)
     assert obs.samples("u").values.size == 570
     assert 0.02 < obs.noise["u"] < 0.5
-    with pytest.raises(DataError, match=r"nowhere 13000\. There are: 10000, 12000"):
+    with pytest.raises(DataError, match=r"has no value 13000\. There are: 10000, 12000"):
         read(path, "u", select={"initial_cells": 13000})
 
 
@@ -223,7 +223,6 @@ def write(path: Path, content: str | bytes) -> Path:
         ("a.csv", "x,u\n1,inf\n2,3\n", {}, "infinite"),
         ("a.csv", b"\xff\xfe\x00\x81garbage", {}, "cannot be read as a text table"),
         ("a.csv", "x,u\n1,2\n2,3\n", {"rename": {"v": "u"}}, "no 'v' to rename"),
-        ("a.csv", "x,u\n1,2\n2,3\n", {"variables": "u", "values": "x"}, "mean the same thing"),
         ("a.csv", "x,u\n1,2\n2,3\n", {"noise": "err"}, "say whose error"),
         ("a.csv", "x,u\n1,2\n2,3\n", {"mask": "m"}, "no column 'm'"),
         ("a.csv", "x,u\n1,2\n2,3\n", {"format": "xlsx"}, "format='xlsx' is not known"),
@@ -254,7 +253,7 @@ def test_missing_file_and_folder(tmp_path):
     [
         ({"x": X, "u": np.array([{}] * 12, dtype=object)}, {}, "pickled objects, which are never loaded"),
         ({"x": X, "t": T[:-1], "u": U}, {}, "does not fit the coordinates"),
-        ({"x": X, "t": T, "u": U}, {"variables": "w"}, "no array 'w'"),
+        ({"x": X, "t": T, "u": U}, {"values": "w"}, "no array 'w'"),
         ({"x": X, "t": T, "u": U}, {"dims": {"u": ("t", "x")}}, r"shape \(12, 9\) but the dimensions"),
         ({"x": X, "t": T}, {}, "left as a variable"),
         ({"x": np.roll(X, 1), "t": T, "u": U}, {}, "'x' decreases"),

@@ -89,7 +89,7 @@ def refuse_objects(arrays: Arrays, variables: Sequence[str] | None) -> None:
     if variables is None and (pickled or (arrays.refused and not arrays.values)):
         name = (pickled or list(arrays.refused))[0]
         raise DataError(
-            f"'{name}' cannot be read: {arrays.refused[name]}. Name the arrays to read, as variables=['u']."
+            f"'{name}' cannot be read: {arrays.refused[name]}. Name the arrays to read, as values=['u']."
         )
 
 

@@ -199,7 +199,7 @@ def layout(
     for n in names:
         if raw[n].ndim == 0 or set(raw[n].dims) <= set(repeats):
             raise DataError(
-                f"Variable '{n}' has no coordinate (dims {raw[n].dims}); leave it out with variables=[...]."
+                f"Variable '{n}' has no coordinate (dims {raw[n].dims}); leave it out by naming the others."
             )
     by_size = sorted(names, key=lambda n: -raw[n].ndim)
     dims = [str(d) for d in dict.fromkeys(d for n in by_size for d in raw[n].dims)]

@@ -75,9 +75,8 @@ class Loaded:
 @typed("noise", "rng")
 def read(
     path: str | Path | Loaded,
-    variables: str | Sequence[str] | Mapping[str, str] | None = None,
+    values: str | Sequence[str] | Mapping[str, str] | None = None,
     *,
-    values: str | Sequence[str] | None = None,
     coordinates: str | Sequence[str] | Mapping[str, float] | None = None,
     noise: Noise | str = None,
     select: Mapping[str, Any] | None = None,
@@ -104,9 +103,8 @@ def read(
     path
         Of a format that `mollifier.data.readers.registry.READERS` holds. Pickles are never loaded.
         Or a file that is loaded already.
-    variables, values
-        Variables to keep (``values`` is the same for tables); a mapping ``{"u": "usol"}`` also renames
-        ``usol``.
+    values
+        Variables to keep, all by default; a mapping ``{"u": "usol"}`` also renames ``usol``.
     coordinates
         Names, where they are not clear from the file; their order decides between dimensions of equal length.
         Or dimension -> step from each sample to the next, as ``{"x": 0.65, "t": 60}``, for arrays and images
@@ -161,9 +159,9 @@ def read(
     """
     content = deepcopy(path.content) if isinstance(path, Loaded) else Loaded.of(path, format, chunks).content
     names: dict[Any, str] = dict(rename or {})
-    if isinstance(variables, Mapping):
-        names.update({old: str(new) for new, old in variables.items() if old != new})
-    requested = _requested(variables, values)
+    if isinstance(values, Mapping):
+        names.update({old: str(new) for new, old in values.items() if old != new})
+    requested = _listed(tuple(values) if isinstance(values, Mapping) else values)
     steps = coordinates if isinstance(coordinates, Mapping) else {}
     axes, repeats = None if isinstance(coordinates, Mapping) else _listed(coordinates), _listed(replicates)
     noise = _noise_of(noise, requested)
@@ -221,19 +219,6 @@ def _fraction(noise: Any) -> Any:
         return {k: _fraction(v) for k, v in noise.items()}
     found = re.fullmatch(r"\s*([\d.]+)\s*%\s*", noise) if isinstance(noise, str) else None
     return float(found[1]) / 100 if found else noise
-
-
-def _requested(
-    variables: str | Sequence[str] | Mapping[str, str] | None, values: str | Sequence[str] | None
-) -> list[str] | None:
-    """Names of the variables to keep, by either argument."""
-    requested = _listed(tuple(variables) if isinstance(variables, Mapping) else variables)
-    also = _listed(values)
-    if requested is not None and also is not None and set(requested) != set(also):
-        raise DataError(
-            f"variables={requested} and values={also} mean the same thing and differ; give one of them."
-        )
-    return requested if requested is not None else also
 
 
 def _named(

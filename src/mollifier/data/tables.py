@@ -186,7 +186,7 @@ def tabulate(
             _refuse_text(name, table[name])
         raise DataError(
             f"The columns {columns} leave no variable beside the coordinates {axes}; name both, as "
-            "coordinates=['t'], variables=['x']."
+            "coordinates=['t'], values=['x']."
         )
     both = [c for c in axes if c in (*chosen, *errors)]
     if both:

@@ -18,10 +18,9 @@ class DataEntry(Strict):
     """The arguments of `mollifier.data.read.read`; the file is relative to the problem file."""
 
     file: str = Field(description="Data file, relative to the problem file.")
-    variables: str | list[str] | dict[str, str] | None = Field(
+    values: str | list[str] | dict[str, str] | None = Field(
         None, description="Variables to keep, all if absent; `{u: usol}` also renames."
     )
-    values: str | list[str] | None = Field(None, description="As `variables`, by their final names.")
     coordinates: str | list[str] | dict[str, float] | None = Field(
         None, description="Names of the coordinates; `{x: 0.65, t: 60}` are steps between samples."
     )

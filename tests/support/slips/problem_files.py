@@ -298,7 +298,7 @@ ENTRIES = [
     ("{file: u.csv}", "{file: u.csv, coordinates: t}", "'u_xx': 'xx' is not a run of the coordinates t of 'u'"),
     ("{file: u.csv}", "{file: u.csv, mask_outliers: 3}", "p.yaml: 'data.mask_outliers' was given as 3: input should be a valid boolean, unable to "),
     ("{file: u.csv}", "{file: u.csv, seed: a}", "p.yaml: 'data.seed' was given as 'a': input should be a valid integer, unable to parse s"),
-    ("{file: u.csv}", "{file: u.csv, values: u, variables: x}", "variables=['x'] and values=['u'] mean the same thing and differ; give one of them."),
+    ("{file: u.csv}", "{file: u.csv, variables: u}", "p.yaml: Unknown key 'data.variables'."),
     ("{file: u.csv}", "{file: ''}", "'.' is a folder; one file was expected (a folder can only be .zarr)."),
     ("{file: u.csv}", '{file: "a\\0b"}', "'a\\x00b' cannot be opened: embedded null byte."),
     ("{file: u.csv}", "{file: [u.csv]}", "p.yaml: 'data.file' was given as ['u.csv']: input should be a valid string."),
