@@ -81,15 +81,15 @@ def test_intervals_coverage(many):
     assert ((covered >= 0.9) & (covered <= 0.99)).all()
 
 
-def field_problem(noise, seed=0):
-    """u_t = k(x) u on a tiny grid, with k = sin 2x."""
+def field_problem(noise, seed=0, equation="u_t = k*u"):
+    """An equation with k(x), of which u_t = k u has k = sin 2x, on a tiny grid."""
     names = Names(("x", "t"), {"u": ("x", "t")}, {"k": ("x",)})
     x, t = Axis("x", 0.0, 2.0, 25), Axis("t", 0.0, 1.0, 20)
     grid = Grid(x, t)
     u = np.exp(np.sin(2 * x.points)[:, None] * t.points)
     values = {"u": u + noise * np.random.default_rng(seed).standard_normal(u.shape)}
     basis = Basis("k", {"x": AxisSplines(x, 12, 5)}, grid)
-    form = weak_form(parse("u_t = k*u", names))
+    form = weak_form(parse(equation, names))
     sums = WeakSums(Integrands(form), GridData(grid, values, {"u": np.array(noise**2)}), [basis])
     prior = FieldPrior(basis.lattice, "auto")
     estimator = Estimator(sums, {"k": prior}, np.array([[-np.inf] * 12, [np.inf] * 12]))
@@ -113,6 +113,25 @@ def test_field_posterior_mean():
     # The engine adds 1e-10 of its largest eigenvalue to B.
     np.testing.assert_allclose(fit.coefficients, np.linalg.solve(precision, right), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(fit.covariance, np.linalg.inv(precision), rtol=1e-3, atol=1e-6)
+
+
+def started(estimator, tests, coefficients):
+    """Whether the residuals are weighed by the covariance of their noise, not all alike."""
+    weights = estimator.normal(tests, coefficients).weights
+    rows = weights @ np.eye(tests.size)
+    return not np.allclose(rows, np.eye(tests.size) * rows[0, 0], rtol=1e-9, atol=1e-12 * rows.max())
+
+
+def test_first_weights_of_a_field_by_the_noise_at_zero():
+    """At zero the change in time alone has noise; without any left, or with none at all, rows weigh alike."""
+    estimator, _, tests = field_problem(0.02)
+    assert started(estimator, tests, np.zeros(12))
+    assert started(estimator, tests, np.full(12, 0.1))
+    steady, _, tests = field_problem(0.02, equation="1 = k*u")
+    assert not started(steady, tests, np.zeros(12))
+    assert started(steady, tests, np.full(12, 0.1))
+    exact, _, tests = field_problem(0.0)
+    assert not started(exact, tests, np.full(12, 0.1))
 
 
 def test_field_again_by_other_priors():

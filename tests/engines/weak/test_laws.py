@@ -12,11 +12,13 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import circulant
 
 import mollifier as mf
+from mollifier.engines.priors.field_prior import FieldPrior
 from mollifier.engines.splines.basis import AxisSplines
 from mollifier.engines.splines.laws import LawBasis
 from mollifier.engines.weak.bases import basis_of
 from mollifier.engines.weak.data import GridData
 from mollifier.engines.weak.engine import _Run
+from mollifier.engines.weak.estimate import Estimator
 from mollifier.engines.weak.form import weak_form
 from mollifier.engines.weak.integrands import Integrands
 from mollifier.engines.weak.settings import WeakSettings
@@ -58,6 +60,17 @@ def field(seed=0):
     """A smooth field on the nodes."""
     x, t = np.meshgrid(np.linspace(0, 1, 24), np.linspace(0, 1, 20), indexing="ij")
     return 0.5 + 0.4 * np.sin(4 * x + 2 * t)
+
+
+def test_first_weights_of_a_law_are_alike_at_zero():
+    """A law of zero leaves most of the noise out of the covariance: its first weights are all alike."""
+    sums, tests = sums_of("u_t = f(u)", {"f": ("u",)}, field(), 1e-4)
+    (law,) = sums.bases
+    bounds = np.array([[-np.inf] * law.size, [np.inf] * law.size])
+    estimator = Estimator(sums, {"f": FieldPrior(law.lattice, "auto")}, bounds)
+    for level, alike in ((0.0, True), (0.3, False)):
+        rows = estimator.normal(tests, np.full(law.size, level)).weights @ np.eye(tests.size)
+        assert np.allclose(rows, np.eye(tests.size) * rows[0, 0], atol=1e-9 * rows.max()) is alike
 
 
 @pytest.mark.parametrize(
