@@ -53,12 +53,13 @@ def test_axis_periodic_numpy_true():
 
 @given(st.integers(2, 40), st.floats(0.01, 3.0), st.booleans())
 def test_axis_halo_nodes(size, radius, uneven):
-    """Halo reaches one radius and keeps the nodes."""
+    """Halo has all nodes less than one radius past the ends, none at it, and keeps the nodes."""
     x = np.linspace(0, 1, size)
     axis = Axis.from_points("x", x**1.5 if uneven else x)
     wide = axis.extend(radius)
-    assert wide.points[0] <= -radius * (1 - 1e-9)
-    assert wide.points[-1] >= 1 + radius * (1 - 1e-9)
+    first, last = axis.points[1] - axis.points[0], axis.points[-1] - axis.points[-2]
+    for reached, gap in ((-wide.points[0], first), (wide.points[-1] - 1, last)):
+        assert reached < radius <= (reached + gap) * (1 + 1e-9)
     before = int(np.sum(wide.points < -1e-12))
     np.testing.assert_allclose(wide.points[before : before + size], axis.points, atol=1e-12 * (1 + radius))
 

@@ -174,16 +174,16 @@ class Axis:
         return float(max(gaps.max(), self.upper - self.points[-1] if self.periodic else 0.0))
 
     def extend(self, radius: float) -> Axis:
-        """The axis with a halo: nodes added on both sides until they reach ``radius`` past the ends.
+        """The axis with a halo: nodes added on both sides, those less than ``radius`` past the ends.
 
-        The halo keeps the spacing of the end it continues; a periodic or discrete axis needs none and is
-        returned as is.
+        A kernel vanishes at its radius, so that a node there would have no weight. The halo keeps the spacing
+        of the end it continues; a periodic or discrete axis needs none and is returned as is.
         """
         if self.periodic or self.discrete or self.size < 2:
             return self
         x = self.points
         before, after = x[1] - x[0], x[-1] - x[-2]
-        n_before, n_after = (int(np.ceil(radius / h * (1 - 1e-12))) for h in (before, after))
+        n_before, n_after = (max(int(np.ceil(radius / h * (1 - 1e-12))) - 1, 0) for h in (before, after))
         if self.uniform:
             h = self.spacing
             return Axis(

@@ -51,9 +51,9 @@ class MollifierLayer(nn.Module):
     radius
         Half-width of the kernel in the units of each axis: a number, or a mapping by axis name.
     boundary
-        "halo": the module is evaluated one radius past the domain (periodic axes wrap), so that every point
-        has a whole stencil. "one-sided": moment-exact rows that stay inside, for modules that emit a field on
-        the grid itself. "trim": only the points whose stencil is whole.
+        "halo": the module is evaluated up to one radius past the domain (periodic axes wrap), so that every
+        point has a whole stencil. "one-sided": moment-exact rows that stay inside, for modules that emit a
+        field on the grid itself. "trim": only the points whose stencil is whole.
     accuracy
         Order of accuracy of the weights: polynomials to degree ``order + accuracy - 1`` are exact. None
         samples the analytic kernel without correction, for study.

@@ -30,7 +30,7 @@ class Radius(dict[str, float]):
     >>> radius["x"], radius.cells["t"]
     (0.3, 2.5)
     >>> radius.nodes("halo").shape, radius.results("trim").shape
-    ((17, 12), (7, 2))
+    ((15, 10), (7, 2))
     """
 
     def __init__(self, grid: Grid, radius: float | Mapping[str, float]) -> None:
@@ -70,7 +70,7 @@ class Radius(dict[str, float]):
         return Radius(self.grid, {n: min(2 * r, most[n]) for n, r in self.items()})
 
     def nodes(self, boundary: Boundary) -> Grid:
-        """Where values are needed: with a halo of one radius, or on the grid itself."""
+        """Where values are needed: on the grid, and with a halo less than one radius past it."""
         if boundary != "halo":
             return self.grid
         return Grid(*(a.extend(self[a.name]) for a in self.grid))

@@ -31,6 +31,6 @@ def test_training_larger_than_the_limit_is_refused(changes: dict[str, object], o
 def test_samples_are_moved_where_they_are_many():
     """1e5 samples in three coordinates count at the nodes of the grid; 2,000 in two, and any few, do not."""
     tuning = NetworkTuning()
-    assert tuning.moved(100_000, 343, 9261, 900)
-    assert not tuning.moved(2000, 49, 2025, 900)
-    assert not tuning.moved(2000, 2401, 38_416, 900)
+    assert tuning.moved(100_000, 216, 9261, 900)
+    assert not tuning.moved(2000, 36, 2025, 900)
+    assert not tuning.moved(2000, 1296, 38_416, 900)

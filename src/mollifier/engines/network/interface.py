@@ -42,9 +42,10 @@ class NetworkEngine(Engine):
     def cost(self, problem: InverseProblem, collocation: Collocation) -> Cost:
         """Gauss-Newton: rows of equations and data, and slopes at the kernel's nodes, by weights."""
         tuning, nodes = NetworkTuning(), float(np.prod([a.size for a in collocation.grid]))
-        reach = {a.name: 2 * collocation.radius.cells[a.name] for a in collocation.grid}
-        taps = float(np.prod([1 + n for n in reach.values()]))
-        halo = float(np.prod([a.size + (0 if a.periodic else reach[a.name]) for a in collocation.grid]))
+        reach = {a.name: np.ceil(collocation.radius.cells[a.name]) for a in collocation.grid}
+        taps = float(np.prod([2 * n for n in reach.values()]))
+        past = {a.name: 0.0 if a.periodic else 2 * (reach[a.name] - 1) for a in collocation.grid}
+        halo = float(np.prod([a.size + past[a.name] for a in collocation.grid]))
         nets = len(problem.all_states) + len(problem.unknown_fields)
         entries, slopes = nodes * _WEIGHTS * len(problem.system.equations), halo * _WEIGHTS * nets
         for f in problem.fields:

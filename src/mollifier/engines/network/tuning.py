@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mollifier.engines.collocated.tuning import CollocatedTuning
 
-_TAP = 5  # Work of a weight of the kernel; of one of the network it is one.
+_TAP = 9  # Work of a weight of the kernel; of one of the network it is one.
 
 
 @dataclass(frozen=True)

@@ -167,10 +167,10 @@ def extension(axis: Axis, nodes: Axis) -> sp.csr_array:
     """Values at nodes that continue an axis past its ends, from those on it: (nodes.size, axis.size).
 
     Beyond either end they lie on a polynomial, so that a spline whose support is as wide has no knot within
-    its end cells (the "not-a-knot" condition).
+    its end cells (the "not-a-knot" condition). The nodes are those within the support.
     """
     more = (nodes.size - axis.size) // 2
-    count = min(max(2 * more, 1), axis.size)
+    count = min(2 * (more + 1), axis.size)
     matrix = sp.lil_array((nodes.size, axis.size))
     matrix[np.arange(more, more + axis.size), np.arange(axis.size)] = 1.0
     places = np.arange(count)
