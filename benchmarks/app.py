@@ -237,6 +237,32 @@ def scale(
         return run.deliver(table, any(r.repeats for r in table.rows), not no_figures)
 
 
+@bench.command(epilog=f"Example: python -m benchmarks solid --points 10000,100000. {EPILOG}")
+@with_terminal
+def solid(
+    terminal: Terminal,
+    networks: Annotated[
+        str, typer.Option("--networks", metavar="KINDS", help="Kinds of network, comma-separated.")
+    ] = "random-features,mlp",
+    points: Annotated[
+        str, typer.Option("--points", metavar="LIST", help="Numbers of places, comma-separated.")
+    ] = "10000",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of places, noise and solve.")] = 0,
+    out: Folder = FOLDER,
+) -> int:
+    """CPU seconds and memory of whole solves by the network engine in four coordinates.
+
+    A decaying wave at scattered places, each solve in its own process, in minutes. Writes solid.csv, .json
+    and .md. Ctrl-C ends the run and keeps what is done.
+    """
+    kinds, counts = words(networks) or [], [_whole(n) for n in numbers("points", points)]
+    with running(terminal, "solid", out) as run:
+        from benchmarks import solid as measure
+
+        table = measure.run(kinds, counts, seed, progress=run.progress)
+        return run.deliver(table, any(r.sd > 0 for r in table.rows))
+
+
 @bench.command(epilog=f"Example: python -m benchmarks blocks --frames 500,2000. {EPILOG}")
 @with_terminal
 def blocks(

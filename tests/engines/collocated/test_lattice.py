@@ -88,6 +88,20 @@ def test_rows_at_points_are_those_of_the_matrix(names: str, count: int, most: in
     np.testing.assert_allclose(torch.cat(found), wanted, atol=1e-11)
 
 
+def test_slopes_are_held_for_as_many_layers_as_a_row_needs() -> None:
+    """Of all layers those of one kernel's width, in one array, though all might be kept."""
+    layer = layer_of("xy", periodic=False)
+    slopes, _ = slopes_of(layer, 10**9)
+    slopes._most = slopes.count - 1
+    place = slopes._kept.data_ptr()
+    matrix = product_matrix([layer.operator.axes[0].rows[1]])
+    used = np.diff(matrix.indptr).max()
+    for i in range(layer.grid.shape[0]):
+        slopes.along_first(slice(i, i + 1), 0, layer.nodes.shape, matrix)
+        assert slopes._end - slopes._start <= used < slopes.count
+    assert slopes._kept.data_ptr() == place
+
+
 def test_axis_of_constants_repeats_the_others() -> None:
     """A field over some coordinates only: its factors along the others are columns of ones."""
     torch.manual_seed(0)

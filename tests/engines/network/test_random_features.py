@@ -14,6 +14,7 @@ from benchmarks.cases import darcy
 from benchmarks.cases.registry import case
 from mollifier.engines.collocated.calibrate import calibrate
 from mollifier.engines.collocated.factored import Combination, Product, is_factored, observed, products
+from mollifier.engines.linalg.memory import BLOCK
 from mollifier.engines.network.engine import prepare_networks
 from mollifier.engines.network.gauss_newton import GaussNewton
 from mollifier.engines.network.least_squares import LeastSquares
@@ -72,9 +73,12 @@ def started(problem, opaque=False, **chosen):
     return objective, held
 
 
+@pytest.mark.parametrize("block", [BLOCK, 1], ids=["whole", "in blocks"])
 @pytest.mark.parametrize("chosen", [FEATURES, {**FEATURES, "fourier_scale": 0.5}], ids=["laid out", "drawn"])
 @pytest.mark.parametrize("scattered", [False, True])
-def test_factored_matrices_are_those_of_the_kernel(scattered, chosen):
+def test_factored_matrices_are_those_of_the_kernel(scattered, chosen, block, monkeypatch):
+    """Also where rows are formed one at a time."""
+    monkeypatch.setattr("mollifier.engines.linalg.memory.BLOCK", block)
     objective, _ = started(movie(scattered=scattered), network=chosen)
     block = objective.model.state_blocks[0]
     assert is_factored(block)

@@ -63,10 +63,10 @@ class NodeSlopes:
         #: Number of slopes of one layer of one channel.
         self.layer = self._nodes.shape[1] * self.weights
         self._most = min(most // (channels * self.layer), self.count)
-        # As many as may be kept: a layer takes memory once it is written.
+        # Room for as many as may be kept; memory is taken as layers are written, and `_span` limits these.
         shape = channels, self._most, self._nodes.shape[1], self.weights
         self._kept = torch.empty(shape, dtype=torch.float64)
-        self._start = self._end = 0
+        self._start = self._end = self._span = 0
         self._first: tuple[sp.csr_array, tuple[slice, int, int], Tensor] | None = None
         self._scratch: dict[object, Tensor] = {}
 
@@ -92,6 +92,11 @@ class NodeSlopes:
         if flat is None or len(flat) < size:
             flat = self._scratch[key] = torch.empty(size, dtype=torch.float64)
         return flat[:size].view(shape)
+
+    def release(self) -> None:
+        """Free products and scratch, which other rows need in other sizes; slopes are kept."""
+        self._first = None
+        self._scratch.clear()
 
     def layers(self, index: Index, channel: int, shape: Sequence[int]) -> Tensor:
         """Slopes of a channel in some layers of the first axis, in order.
@@ -119,9 +124,10 @@ class NodeSlopes:
 
     def _keep(self, low: int, high: int) -> None:
         """Have layers from ``low`` up to ``high`` among those kept."""
+        self._span = max(self._span, high - low)  # Layers needed at a time, so far.
         if not self._start <= low <= self._end:
             self._start = self._end = low
-        if high - self._start > self._kept.shape[1]:
+        if high - self._start > self._span:
             for i in range(low, self._end):
                 self._kept[:, i - low] = self._kept[:, i - self._start]
             self._start = low

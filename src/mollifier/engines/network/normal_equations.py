@@ -109,6 +109,8 @@ class NormalEquations:
                         values = torch.from_numpy(np.ascontiguousarray(part.values[some]))
                         # No name for the rows: they would be held while the next are formed.
                         _add(_dense_rows(part, some, networks, slopes), values, place, gradient, hessian)
+                for network in networks.values():
+                    network.release()
 
     def moved(
         self, nodes: list[Array], rows: Iterable[Residuals], change: Tensor
