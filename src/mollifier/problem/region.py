@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import sympy
 from scipy.spatial import KDTree
 
 from mollifier.mollify.arrays import Array, Mask
@@ -47,8 +48,6 @@ def measured_region(problem: InverseProblem, grid: Grid, features: Mapping[str, 
         return None
     if problem.data.gridded and not any(bool(problem.data.dataset[f].isnull().any()) for f in problem.fields):
         return None
-    from scipy.stats import qmc  # slow to import
-
     samples = np.unique(np.concatenate([_places(problem, f, space) for f in problem.fields]), axis=0)
     if len(samples) < _LEAST_PLACES:
         return None
@@ -57,7 +56,7 @@ def measured_region(problem: InverseProblem, grid: Grid, features: Mapping[str, 
     wraps = np.array([float(a.periodic) for a in axes])  # the period of a scaled axis, 0 for none
     scaled = (samples - low) / length
     tree = KDTree(np.where(wraps > 0, scaled % 1.0, scaled), boxsize=wraps)
-    probes = qmc.Halton(len(axes), scramble=False).random(_PROBES)
+    probes = _spread(_PROBES, len(axes))
     shortest = min(features[a.name] / a.length for a in axes)
     radius = _radius(np.asarray(tree.query(probes)[0]), len(axes))
     radius = max(radius, _FEATURES * min(shortest, 1.0))
@@ -72,6 +71,24 @@ def measured_region(problem: InverseProblem, grid: Grid, features: Mapping[str, 
         return None
     shape = [a.size if a.name in space else 1 for a in grid]
     return np.array(np.broadcast_to(inside.reshape(shape), grid.shape))
+
+
+def _spread(count: int, dimension: int) -> Array:
+    """Places that fill the unit box evenly, (count, dimension), by Halton's sequence.
+
+    `scipy.stats`, which has it, takes half a second to import.
+
+    >>> _spread(4, 2).round(3).tolist()
+    [[0.0, 0.0], [0.5, 0.333], [0.25, 0.667], [0.75, 0.111]]
+    """
+    found = np.zeros((count, dimension))
+    for i, column in enumerate(found.T):
+        base, left, unit = int(sympy.prime(i + 1)), np.arange(count), 1.0
+        while left.any():
+            unit /= base
+            column += unit * (left % base)
+            left //= base
+    return found
 
 
 def _radius(distance: Array, dimension: int) -> float:

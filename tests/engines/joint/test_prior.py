@@ -19,7 +19,9 @@ from mollifier.engines.joint.settings import JointSettings
 from mollifier.engines.joint.smoothing import Smoothing
 from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import Joint
-from mollifier.engines.priors.field_prior import EdgePrior, FieldPrior, Form
+from mollifier.engines.priors.field_prior import EdgePrior, FieldPrior
+from mollifier.engines.priors.form import Form
+from mollifier.engines.priors.search import PriorSearch
 from mollifier.engines.priors.shapes import Choice, Shape
 from mollifier.engines.priors.tuning import PriorTuning
 from mollifier.errors import ConfigurationError
@@ -125,6 +127,22 @@ def test_noisy_measurements_of_a_field_are_conditions_of_its_evidence():
         for c in (Choice(Shape(1, 1.0), 1.0), Choice(Shape(2, 0.3), 10.0))
     ]
     assert found[0] == pytest.approx(found[1], abs=1e-6)
+
+
+def test_shapes_are_sought_where_the_run_may_end(monkeypatch):
+    """Steps that still lower the loss seek strengths alone, but for the first search of shapes."""
+    joint, sought, improved = stage_of(derivative(1, 0.1, 6)[0]), [], PriorSearch.improved
+
+    def noted(search, choices, shapes=True, **how):
+        sought.append(shapes)
+        return improved(search, choices, shapes, **how)
+
+    monkeypatch.setattr(PriorSearch, "improved", noted)
+    monkeypatch.setattr(Joint, "_adapt", lambda self: False)
+    ended(joint)
+    assert joint.outcome == "converged"
+    assert sought[-1]
+    assert sum(sought) == 2
 
 
 @pytest.mark.slow

@@ -21,7 +21,8 @@ from mollifier.engines.network.engine import prepare_networks
 from mollifier.engines.network.gauss_newton import GaussNewton
 from mollifier.engines.network.settings import NetworkSettings
 from mollifier.engines.network.tuning import NetworkTuning
-from mollifier.engines.priors.field_prior import Form, derivative_rows
+from mollifier.engines.priors.differences import derivative_rows
+from mollifier.engines.priors.form import Form
 from mollifier.engines.priors.shapes import Choice, Shape
 from mollifier.engines.priors.tuning import PriorTuning
 from mollifier.mollify.grid import Axis, Grid

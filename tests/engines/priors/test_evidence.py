@@ -6,8 +6,9 @@ import mpmath
 import numpy as np
 import pytest
 
+from mollifier.engines.priors.differences import derivative_rows
 from mollifier.engines.priors.evidence import LinearisedProblem, PriorOnCoefficients, QuadraticForm
-from mollifier.engines.priors.field_prior import FieldPrior, derivative_rows
+from mollifier.engines.priors.field_prior import FieldPrior
 from mollifier.engines.priors.lattice_prior import LatticePrior
 from mollifier.engines.priors.matern import matern_weights
 from mollifier.engines.priors.shapes import Choice, Shape

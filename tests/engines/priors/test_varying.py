@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from mollifier.engines.network.smoothness import WeightPrior
+from mollifier.engines.priors.differences import derivative_rows
 from mollifier.engines.priors.evidence import LinearisedProblem
-from mollifier.engines.priors.field_prior import FieldPrior, derivative_rows
+from mollifier.engines.priors.field_prior import FieldPrior
 from mollifier.engines.priors.lattice_prior import LatticePrior
 from mollifier.engines.priors.search import PriorSearch
 from mollifier.engines.priors.tuning import PriorTuning

@@ -32,7 +32,8 @@ from mollifier.engines.collocated.operators import (
 from mollifier.engines.collocated.part import Part
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.collocated.roughness import StateRoughness
-from mollifier.engines.priors.field_prior import FieldPrior, derivative_rows, thinned
+from mollifier.engines.priors.differences import derivative_rows
+from mollifier.engines.priors.field_prior import FieldPrior, thinned
 from mollifier.engines.priors.matern import SEMINORMS, matern_weights
 from mollifier.engines.priors.shapes import Shape
 from mollifier.equations.algebra import differentiate

@@ -12,7 +12,7 @@ from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.objective import Target
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.collocated.tuning import CollocatedTuning
-from mollifier.engines.priors.field_prior import differences_along
+from mollifier.engines.priors.differences import differences_along
 from mollifier.mollify.arrays import Array, Mask
 
 

@@ -66,7 +66,7 @@ class Joint(LevenbergMarquardt):
         self.weight = min(tuning.first_weight, objective.tau**2 / objective.weight)
         #: Unknown fields whose strength of smoothness was not given.
         self.free = [n for n, u in self.model.problem.unknown_fields.items() if u.smoothness is None]
-        self._changed, self._whole = 0.0, np.inf
+        self._changed, self._predicted = 0.0, np.inf
         #: Whether the data's misfit allows that the weight is raised.
         self.allowed = True
         self._misfits: list[float] = []
@@ -78,6 +78,7 @@ class Joint(LevenbergMarquardt):
         #: Log-evidence by which strengths that vary over their fields exceed those that do not.
         self.raised = 0.0
         self._last: list[Component] | None = None
+        self._end: Bordered | None = None
         self._freedom: float | None = None
 
     @property
@@ -99,7 +100,7 @@ class Joint(LevenbergMarquardt):
         return moved
 
     def _judge(self, before: float, after: float, predicted: float) -> None:
-        tuning, gain = self.tuning, self._whole * self.objective.count
+        tuning, gain = self.tuning, self._predicted
         if before - after > tuning.good_decrease * predicted:
             self.damping = min(self.damping, tuning.first_damping)
         if self._out_of_reach():
@@ -128,12 +129,12 @@ class Joint(LevenbergMarquardt):
             self.allowed = self._fits()
             if self.allowed:
                 self._raise_weight()
-        elif self._whole <= max(self.tolerance * loss, tuning.small_step / self.objective.count):
+        elif self._predicted <= max(self.tolerance * loss * self.objective.count, tuning.small_step):
             self._finish()
         elif self.damping < tuning.most_damping:
             self.damping = max(self.damping, tuning.first_damping)
         else:
-            self._stall(self._whole / loss)
+            self._stall(self._predicted / self.objective.count / loss)
 
     def _finish(self) -> None:
         if self._adapt():
@@ -166,10 +167,10 @@ class Joint(LevenbergMarquardt):
 
     def _missing(self) -> str:
         """Why an equation lacks a term; empty where none does."""
+        system, nodes = self._at_end(), self.node_values()
+        if not system.finite:
+            return ""
         with self._stiff():
-            system, nodes = self.bordered(), self.node_values()
-            if not system.finite:
-                return ""
             equations = list(self.linearisation.equations(nodes, self.weight, slopes=True))
             return missing_term(self.linearisation, self.weight, equations, system.scored)
 
@@ -209,33 +210,40 @@ class Joint(LevenbergMarquardt):
         lin.shifts = [a + b for a, b in zip(lin.shifts or [0.0] * len(left), left, strict=True)]
 
     def _system(self, nodes: list[Array]) -> System:
-        moved = self._roughness.apply(self.objective.roughness, self.tuning)
+        tuning = self.tuning
+        moved = self._roughness.apply(self.objective.roughness, tuning)
         self._changed = np.inf if moved or self.reweighing else 0.0
         if self.free and self.weight >= 1.0:
             rescale(self.objective, self.free)
         self.linearisation.expand()
         try:
-            system = Bordered(self.linearisation, self.layout, nodes, self.weight, self.tuning)
+            system = Bordered(self.linearisation, self.layout, nodes, self.weight, tuning)
         except NotPositiveError as error:
             raise NonFiniteLossError("a factor of the normal equations") from error
         if self.weight >= 1.0 and system.finite:
-            self._roughness.propose(system, self.tuning)
+            self._roughness.propose(system, tuning)
         # At weights below one the priors of unknown fields are kept, unless the weight is not raised due to
         # them.
         if self.free and (self.weight >= 1.0 or not self.allowed) and system.finite:
             search = self._search(system)
-            shapes = self._steady and not (moved and self._shaped)
             # The last search of a run is one of shapes, which looks at strengths far away too.
+            shapes = self._steady and not (self._shaped and (moved or self._gain(system) > tuning.small_step))
             found = search.improved(system.choices, shapes, near=self._steady and not shapes)
             self._shaped |= shapes
             change = max(system.choices[n].distance(found[n]) for n in self.free)
-            self._changed, self._steady = max(self._changed, change), change < self.tuning.steady_for_shapes
+            self._changed, self._steady = max(self._changed, change), change < tuning.steady_for_shapes
             system.choices = found
             self._set_priors(found)
             expect(search, found)
-        # The predicted decrease of a step without damping: that of a short step is always small.
-        self._whole = -float(system.gradient @ system.solve(0.0)) if system.finite else np.inf
+        self._predicted = self._gain(system)
         return system
+
+    def _gain(self, system: Bordered) -> float:
+        """Decrease of minus twice the log-likelihood predicted for a step without damping.
+
+        That of a short step is always small.
+        """
+        return -float(system.gradient @ system.solve(0.0)) * self.objective.count if system.finite else np.inf
 
     @contextmanager
     def _stiff(self) -> Iterator[None]:
@@ -253,10 +261,16 @@ class Joint(LevenbergMarquardt):
 
     def close(self) -> None:
         """Store the posterior of the unknowns."""
-        self.linearisation.expand()
-        with self._stiff():
-            system = self.bordered()
-            self._last, self._freedom = self._components(system), system.freedom
+        system = self._at_end()
+        self._last, self._freedom = self._components(system), system.freedom
+
+    def _at_end(self) -> Bordered:
+        """The normal equations at the end of the stage, for standard errors and tests; formed once."""
+        if self._end is None:
+            self.linearisation.expand()
+            with self._stiff():
+                self._end = self.bordered()
+        return self._end
 
     def freedom(self) -> float | None:
         """As in `LevenbergMarquardt`, at the end of the stage."""
@@ -265,9 +279,8 @@ class Joint(LevenbergMarquardt):
     def hidden(self) -> dict[str, Array]:
         """Hidden state -> standard errors on its grid; wider where the misfit exceeds the noise."""
         hidden = set(self.model.problem.hidden) - set(self.model.gauges)
-        with self._stiff():
-            system, wider = self.bordered(), np.sqrt(max(1.0, self.losses()["data"]))
-        sd = {s.name: system.state_sd(s) for s in self.objective.states if s.name in hidden}
+        wider = np.sqrt(max(1.0, self.losses()["data"]))
+        sd = {s.name: self._at_end().state_sd(s) for s in self.objective.states if s.name in hidden}
         return {n: v * wider for n, v in sd.items() if v is not None}
 
     def profile(self, held: Mapping[str, float]) -> float:
@@ -302,7 +315,7 @@ class Joint(LevenbergMarquardt):
     def moved_by(self, changed: Changed) -> Array:
         """As in `LevenbergMarquardt`, the states eliminated."""
         with self._stiff():
-            return self.bordered().moved_by(changed)
+            return self._at_end().moved_by(changed)
 
     def _corrected(self, after: dict[str, float]) -> dict[str, float]:
         """States follow the unknowns: products of both leave a residual of second order in the step."""

@@ -21,7 +21,11 @@ _UNUSED = 1e-30
 
 def inverted(matrix: Array) -> Array:
     """Inverse of a positive definite matrix (n, n)."""
-    lower = np.linalg.cholesky(matrix)
+    return inverted_square(np.asarray(np.linalg.cholesky(matrix), dtype=np.float64))
+
+
+def inverted_square(lower: Array) -> Array:
+    """Inverse of ``L L'`` by its lower Cholesky factor L, (n, n)."""
     (invert,) = sl.get_lapack_funcs(("potri",), (lower,))
     found, _ = invert(lower.T, lower=0, overwrite_c=1)
     found = found + found.T  # one triangle is zero

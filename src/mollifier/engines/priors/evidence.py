@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.linalg import cho_solve, solve_triangular
 
-from mollifier.engines.linalg.dense import factored, lower_factor
+from mollifier.engines.linalg.dense import factored, inverted_square, lower_factor
 from mollifier.engines.priors.field_prior import EDGES, FieldPrior, field_prior, local_strength
 from mollifier.engines.priors.matern import matern_weights
 from mollifier.engines.priors.shapes import Choice, Shape, Shapes
@@ -155,9 +155,8 @@ class LinearisedProblem:
             precision, slope = self.with_priors(choices)
             unit = np.sqrt(np.diag(precision))
             factor = factored(precision / np.outer(unit, unit))
-            inverse = solve_triangular(factor, np.diag(1 / unit), lower=True)
             means.append(-cho_solve((factor, True), slope / unit) / unit)
-            covariance += share * (inverse.T @ inverse)
+            covariance += share * inverted_square(factor) / np.outer(unit, unit)
         shares = np.array([share for share, _ in parts])
         mean = shares @ np.array(means)
         apart = (np.array(means) - mean) * np.sqrt(shares)[:, None]

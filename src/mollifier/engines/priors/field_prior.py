@@ -7,14 +7,15 @@ past the edges of the domain too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property, lru_cache, reduce
+from functools import cached_property
 
 import numpy as np
 import scipy
 import scipy.sparse as sp
 
-from mollifier.engines.priors.matern import SEMINORMS, matern_weights, mixed
+from mollifier.engines.priors.differences import at_strength, derivative_rows, differences_along
+from mollifier.engines.priors.form import Form
+from mollifier.engines.priors.matern import SEMINORMS
 from mollifier.engines.priors.shapes import EXCHANGEABLE, Shape, Shapes
 from mollifier.engines.priors.tuning import PriorTuning
 from mollifier.mollify.arrays import Array, Index
@@ -22,81 +23,9 @@ from mollifier.mollify.grid import Axis, Grid
 
 # Cells over the domain of a lattice made of nodes, along each axis, by the number of axes: at least.
 _CELLS, _FEWEST_CELLS = {1: 128, 2: 32, 3: 12}, 6
-_ROUNDING = 1e-24  # Eigenvalues below this share of the largest are none.
-# Lowest eigenvalue but that of a constant, over the highest, from which rounding of the highest changes its
-# logarithm by less than 1e-4 (by about 2e-16 over the ratio in one and two axes, orders 1 to 4).
-_LEAST_RATIO = 1e-11
 _FLAT_FIELD = 1e-20  # Mean squared gradient, over the field's mean square, below which a field is flat.
 
 EDGES = "edges"  #: What the prior "auto" is where the evidence is for levels with edges between them.
-
-
-class Form:
-    """The quadratic form of a prior at a strength of one, ``x'Px``; a constant is free.
-
-    It is scaled so that the factor of the highest derivatives is one.
-
-    The coefficients are on a lattice, flat in C order, along scaled coordinates. ``weights`` are those of the
-    squares of the rows, (m,), and ``local`` is a factor on the strength at the nodes, (p,); 1 by default.
-    """
-
-    def __init__(
-        self, lattice: Grid, shape: Shape, weights: Array | None = None, local: Array | None = None
-    ) -> None:
-        factors = matern_weights(shape.order, shape.length).tolist()
-        parts = [derivative_rows(lattice, k) * np.sqrt(f) for k, f in enumerate(factors) if f]
-        if local is not None:
-            parts = [at_strength(rows, local) for rows in parts]
-        matrix = sp.vstack(parts)
-        if weights is not None:
-            matrix = sp.diags_array(np.sqrt(weights)) @ matrix
-        #: What turns x into numbers whose sum of squares is x'Px, shape (m, p).
-        self.matrix = sp.csr_array(matrix)
-        self._size, self._weighted = lattice.size, weights is not None
-        self._same = (lattice, shape) if weights is None and local is None else None
-
-    @cached_property
-    def variance(self) -> float:
-        """Mean variance of what it does not leave free, at a strength of one."""
-        kept = self.spectrum[self.spectrum > _ROUNDING * self.spectrum[-1]]
-        return float(np.sum(1 / kept)) / self._size
-
-    @cached_property
-    def square(self) -> Array:
-        """P, shape (p, p)."""
-        return (self.matrix.T @ self.matrix).toarray()
-
-    @cached_property
-    def spectrum(self) -> Array:
-        """Eigenvalues of P, shape (p,), none negative."""
-        if self._same is not None:
-            return _spectrum(*self._same)
-        return self.eigenvalues()
-
-    def eigenvalues(self) -> Array:
-        """Of P, of the rows themselves where rounding of the highest would be felt in the lowest."""
-        values = np.maximum(np.linalg.eigvalsh(self.square), 0.0)
-        # One with weights is of the first order, and a new one in every step.
-        if not self._weighted and values[1:2] <= _LEAST_RATIO * values[-1]:
-            triangle = np.linalg.qr(self.matrix.toarray(), mode="r")
-            roots = np.linalg.svd(triangle, compute_uv=False)[::-1]
-            values = np.append(np.zeros(self._size - len(roots)), roots**2)
-        values[0] = 0.0
-        return values
-
-    def rows(self, x: Array) -> Array:
-        """Numbers whose sum of squares is x'Px."""
-        return self.matrix @ x
-
-    def gradient(self, x: Array) -> Array:
-        """Px."""
-        return self.matrix.T @ (self.matrix @ x)
-
-
-@lru_cache(maxsize=256)
-def _spectrum(lattice: Grid, shape: Shape) -> Array:
-    """Eigenvalues of a form that is the same in every problem."""
-    return Form(lattice, shape).eigenvalues()
 
 
 class FieldPrior:
@@ -125,6 +54,10 @@ class FieldPrior:
     def localise(self, local: Array | None) -> None:
         """Set the factor on the strength at the nodes."""
         self.local, self._forms = local, {}
+
+    def vary_as(self, other: FieldPrior) -> None:
+        """Set the factor on the strength to that of a prior on the same lattice."""
+        self.local, self._forms = other.local, other._forms
 
     def about(self, x: Array) -> bool:
         """Expand the prior about a field's coefficients (p,), and whether that changed it.
@@ -233,12 +166,6 @@ def local_strength(lattice: Grid, x: Array, covariance: Array, length: float, tu
     return np.exp(np.clip(log - log.mean(), -np.log(most), np.log(most)))
 
 
-def at_strength(rows: sp.csr_array, local: Array) -> sp.csr_array:
-    """Rows (m, p) at a factor on the strength at nodes (p,): that of a row is the mean over its nodes."""
-    ends = abs(rows)
-    return sp.csr_array(sp.diags_array(np.sqrt(ends @ local / (ends @ np.ones(len(local))))) @ rows)
-
-
 def field_prior(
     lattice: Grid, kind: str, given: bool = False, tuning: PriorTuning | None = None
 ) -> FieldPrior:
@@ -246,72 +173,6 @@ def field_prior(
     if kind in ("tv", EDGES):
         return EdgePrior(lattice, given, tuning, 1.0 if kind == "tv" else 2.0)
     return FieldPrior(lattice, kind, given, tuning)
-
-
-def differences_along(lattice: Grid, counts: Mapping[str, int]) -> sp.csr_array:
-    """Differences of the orders ``counts`` along the axes of a lattice, over their spacing, (rows, p)."""
-    along = [differences(a, counts[a.name]) for a in lattice]
-    return sp.csr_array(reduce(lambda a, b: sp.kron(a, b, format="csr"), along))
-
-
-@lru_cache(maxsize=64)
-def derivative_rows(lattice: Grid, order: int) -> sp.csr_array:
-    """Rows, shape (m, p), whose squares add up to the mean squared derivatives of an order.
-
-    For order 0 to the mean squared distance from the mean, so that a constant is free. Along a discrete axis
-    there are no derivatives: each of its nodes has rows of its own.
-    """
-    if not order:
-        return sp.csr_array(contrasts(lattice.size) / np.sqrt(lattice.size))
-    parts = [sp.csr_array((0, lattice.size))]
-    apart = {a.name: 0 for a in lattice if a.discrete}
-    for along, times in mixed([n for n in lattice.names if n not in apart], order):
-        counts = apart | along
-        if all(counts[a.name] < a.size or not counts[a.name] for a in lattice):
-            matrix = differences_along(lattice, counts)
-            parts.append(sp.csr_array(matrix * np.sqrt(times / matrix.indptr[1:].size)))
-    return sp.csr_array(sp.vstack(parts))
-
-
-def differences(axis: Axis, order: int) -> sp.csr_array:
-    """Differences of an order between even nodes, over that power of their spacing, shape (rows, nodes).
-
-    >>> differences(Axis("x", 0.0, 1.0, 3), 1).toarray().tolist()
-    [[-2.0, 2.0, 0.0], [0.0, -2.0, 2.0]]
-    """
-    n = axis.size
-    taps = np.diff(np.eye(order + 1), order, axis=0)[0] / axis.spacing**order
-    rows = n if axis.periodic else n - order
-    index = (np.arange(rows)[:, None] + np.arange(order + 1)) % n
-    place = (np.repeat(np.arange(rows), order + 1), index.ravel())
-    return sp.csr_array((np.tile(taps, rows), place), shape=(rows, n))
-
-
-def contrasts(size: int) -> sp.csr_array:
-    """Orthonormal rows that a constant vector has no part in, shape (size - 1, size).
-
-    Each compares the means of two halves of a run of entries, whose halves are compared in turn (Haar), so
-    that few entries are not zero.
-
-    >>> rows = contrasts(5)
-    >>> bool(np.allclose((rows.T @ rows).toarray(), np.eye(5) - 1 / 5)), rows.nnz
-    (True, 12)
-    """
-    values: list[np.ndarray] = []
-    columns: list[np.ndarray] = []
-    runs = [(0, size)]
-    for low, high in runs:
-        middle = (low + high) // 2
-        if middle == low:
-            continue
-        left, right = middle - low, high - middle
-        scale = np.sqrt(left * right / (left + right))
-        values.append(np.repeat([scale / left, -scale / right], [left, right]))
-        columns.append(np.arange(low, high))
-        runs += [(low, middle), (middle, high)]
-    edges = np.cumsum([0, *(len(v) for v in values)])
-    parts = (np.concatenate(v) if v else np.empty(0) for v in (values, columns))
-    return sp.csr_array((*parts, edges), shape=(len(values), size))
 
 
 def thinned(nodes: Grid, domain: Grid) -> tuple[Grid, Index]:

@@ -67,4 +67,4 @@ def keep_local(priors: Mapping[str, FieldPrior], found: Mapping[str, PriorOnCoef
     """Let strengths vary as in priors that were found on the same lattices."""
     for name, prior in found.items():
         assert isinstance(prior, LatticePrior)
-        priors[name].localise(prior.prior.local)
+        priors[name].vary_as(prior.prior)

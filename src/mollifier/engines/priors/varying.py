@@ -27,7 +27,7 @@ def varied(search: PriorSearch, choices: Choices) -> tuple[PriorSearch, Choices,
         posterior = problem.posterior([(1.0, found)])
         follow = {n: problem.priors[n].varied(found[n].shape, *posterior, search.tuning) for n in names}
         problem = replace(problem, priors={**problem.priors, **follow})
-        found = replace(search, problem=problem).improved(found, shapes=last)
+        found = replace(search, problem=problem).improved(found, shapes=last, near=not last)
     return replace(search, problem=problem), found, problem.log_evidence(found) - before
 
 

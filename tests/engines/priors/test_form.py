@@ -1,9 +1,9 @@
-"""Priors of unknown fields on a lattice."""
+"""Quadratic forms of priors of unknown fields on a lattice."""
 
 import numpy as np
 import pytest
 
-from mollifier.engines.priors.field_prior import Form
+from mollifier.engines.priors.form import Form
 from mollifier.engines.priors.shapes import Shape
 from mollifier.mollify.grid import Axis, Grid
 
