@@ -369,3 +369,19 @@ def test_fields_in_with_coordinates():
 
 def test_statements_keep_their_text():
     assert [s.text for s in read(" u_t = u ;\n w = 1 # end")] == ["u_t = u", "w = 1"]
+
+
+@pytest.mark.parametrize("order", [("x", "y", "t"), ("t", "y", "x"), ("y", "t", "x")])
+def test_components_of_a_vector_are_along_x_then_y_in_any_order_of_the_data(order):
+    names = Names(order, fields={"u": order}, known={"a": order, "b": order})
+    residual = parse("u_t = dot([a, b], grad(u)) + div([0, u])", names).equations[0].residual
+    assert str(residual) == "-a*u_x - b*u_y + u_t - u_y"
+
+
+def test_components_of_a_vector_are_those_of_the_system_in_any_order_of_the_data():
+    def polar(*order):
+        names = Names(order, fields={"u": order}, system={"system": "polar", "r": "distance"})
+        return parse("u_t = dot([1, 0], grad(u))", names).equations[0].residual
+
+    assert polar("theta", "distance", "t") == polar("distance", "theta", "t")
+    assert "u_distance" in str(polar("theta", "distance", "t"))

@@ -229,7 +229,11 @@ class TreeBuilder:
                 self.fail(child, "dot takes two vectors, from grad(...) or written [a, b].")
         a, b = args
         if len(a) != len(b):
-            self.fail(node, f"dot was given vectors of {len(a)} and {len(b)} components.")
+            self.fail(
+                node,
+                f"dot was given vectors of {len(a)} and {len(b)} components; those of grad are along "
+                f"{', '.join(self.spatial)}.",
+            )
         return sympy.Add(*(x * y for x, y in zip(a, b, strict=True)))
 
     def _div(self, node: Node, arg: sympy.Expr | Vector) -> sympy.Expr:

@@ -29,7 +29,8 @@ class Geometry:
     ({'r': 1, 'theta': r}, r, (r,))
     """
 
-    #: Spatial coordinate -> its factor, in plain symbols of the coordinates, where that is not 1.
+    #: Spatial coordinate -> its factor, in plain symbols of the coordinates; in the order of the system, then
+    #: straight ones.
     scale: Mapping[str, sympy.Expr] = field(default_factory=dict)
     volume: sympy.Expr = sympy.S.One  #: J.
     #: Factors of J that vanish somewhere, such as r at the axis. Equations are multiplied by their powers
@@ -158,7 +159,7 @@ def geometry(
     factors = [h * turn for h, turn in zip(system.factors(*symbols), turns, strict=True)]
     scale = {p: sympy.sympify(h) for p, h in zip(parts, factors, strict=True) if p in spatial}
     place = _elsewhere(system, parts, scale, radius)
-    scale = dict.fromkeys(spatial, sympy.S.One) | {c: h.xreplace(place) for c, h in scale.items()}
+    scale = {c: h.xreplace(place) for c, h in scale.items()} | dict.fromkeys(others, sympy.S.One)
     singular = [f for f in system.singular(*symbols) if not f.free_symbols & {*place}]
     return Geometry(scale, sympy.Mul(*(f.xreplace(place) for f in factors)), tuple(singular))
 

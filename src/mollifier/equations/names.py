@@ -19,6 +19,8 @@ TIME_UNITS = (
     *("ns", "us", "µs", "ms", "s", "sec", "second", "seconds", "min", "minute", "minutes", "h", "hr", "hour"),
     *("hours", "d", "day", "days", "week", "weeks", "month", "months", "yr", "year", "years"),
 )
+# The order of a vector's components, whatever that of the data: images are stored along y, then x.
+_COMPONENTS = ("x", "lon", "longitude", "y", "lat", "latitude", "z")
 #: Names of the imaginary unit in problems with complex names, where they mean nothing else.
 IMAGINARY = ("i", "I")
 
@@ -50,6 +52,12 @@ def time_coordinate(names: Iterable[str], units: Mapping[str, str] | None = None
     return named[0] if named else measured[0] if len(measured) == 1 else ""
 
 
+def _component(coordinate: str) -> int:
+    """The place of a straight coordinate among the components of a vector."""
+    name = coordinate.lower()
+    return _COMPONENTS.index(name) if name in _COMPONENTS else len(_COMPONENTS)
+
+
 class Reference(NamedTuple):
     """The meaning of one name: ``kind`` is coordinate, field, unknown, known or constant."""
 
@@ -69,6 +77,8 @@ class Names:
     ('t', ('x',))
     >>> names.resolve("u_tx").derivative.name
     'u_tx'
+    >>> Names(("t", "y", "x")).spatial, Names(("time", "lat", "lon"), system="lonlat").spatial
+    (('x', 'y'), ('lon', 'lat'))
     """
 
     coordinates: tuple[str, ...]  #: Names of the coordinates.
@@ -92,6 +102,9 @@ class Names:
     units: Mapping[str, str] = field(default_factory=dict)
     #: Coordinate -> component of the unit vector along which ``dn(u)`` is the derivative.
     normal: Mapping[str, float] = field(default_factory=dict)
+    #: All coordinates but time and those that number experiments, in the order of the components of a vector:
+    #: that of the system, else x, y, z (lon, lat) first and others as they are in the data.
+    spatial: tuple[str, ...] = field(init=False, repr=False)
     geometry: Geometry = field(init=False, repr=False)  #: The lengths of steps along the spatial coordinates.
 
     def __post_init__(self) -> None:
@@ -119,8 +132,10 @@ class Names:
         elif self.time:
             text = "The time coordinate '{}' is not among the coordinates."
             check_known(self.time, self.coordinates, EquationError, text)
-        found = Geometry() if self.system is None else geometry(self.system, self.spatial, self.units)
+        space = [c for c in self.coordinates if c != self.time and c not in self.experiments]
+        found = Geometry() if self.system is None else geometry(self.system, space, self.units)
         object.__setattr__(self, "geometry", found)
+        object.__setattr__(self, "spatial", tuple(found.scale or sorted(space, key=_component)))
         object.__setattr__(self, "_kinds", kinds)
         object.__setattr__(self, "_resolved", {})
 
@@ -132,11 +147,6 @@ class Names:
             "known": self.known,
             "constant": dict.fromkeys(self.constants, ()),
         }[kind]
-
-    @property
-    def spatial(self) -> tuple[str, ...]:
-        """All coordinates but time and those that number experiments."""
-        return tuple(c for c in self.coordinates if c != self.time and c not in self.experiments)
 
     @property
     def declared(self) -> tuple[str, ...]:
