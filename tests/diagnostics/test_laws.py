@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import mollifier as mf
 from mollifier.diagnostics.validation.forward import forward
@@ -34,6 +35,20 @@ def test_check_of_a_state_in_a_narrow_range():
     state = movie(duration=1.0, level=0.9, heights=(0.02, -0.02))
     found = mf.check(mf.InverseProblem("u_t = dx(D(u)*u_x) + f(u)", observed(*state), {"D": LAW, "f": LAW}))
     assert found.verdict != "good"
+
+
+def test_equation_with_a_law_is_read_back_in_curvilinear_coordinates():
+    """What a solution keeps beside its fields, as the modes of a law's error, is no coordinate."""
+    r, t = np.linspace(0, 1, 25), np.linspace(0, 1, 30)
+    u = 2 + np.exp(-0.9 * t) * np.sinc(3 * r[:, None] / np.pi) + t
+    u += 0.01 * np.random.default_rng(0).normal(size=u.shape)
+    data = xr.Dataset({"u": (("r", "t"), u)}, {"r": r, "t": t})
+    problem = mf.InverseProblem(
+        "u_t = div(D(u)*grad(u)) + s", data, {"D": LAW, "s": mf.ScalarUnknown()}, geometry="spherical"
+    )
+    solution = mf.solve(problem, "weak")
+    assert "D_mode" in solution.dataset.dims
+    assert system_of(solution, None).names.coordinates == ("r", "t")
 
 
 @pytest.mark.slow

@@ -98,12 +98,15 @@ def system_of(solution: Solution, problem: InverseProblem | None) -> EquationSys
     fields = (*(p.get("fields") or solution.states), *p.get("states", {}))
 
     states = {value_axis(f): f for f in fields}
+    varied = {
+        d for n in (*fields, *solution.unknown_fields, *solution.known) if n in data for d in data[n].dims
+    }
 
     def over(name: str) -> tuple[str, ...]:
         return tuple(states.get(str(c), str(c)) for c in data[name].dims) if name in data else ()
 
     names = Names(
-        coordinates=tuple(str(c) for c in data.dims if c not in states),
+        coordinates=tuple(str(c) for c in data.dims if c in varied and c not in states),
         fields={f: over(f) for f in dict.fromkeys(fields)},
         unknowns={n: over(n) for n in (*solution.estimates, *solution.unknown_fields)},
         known={n: over(n) for n in solution.known},
