@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -94,6 +95,21 @@ def test_dates_become_seconds():
     assert obs.dataset["t"].attrs["origin"].startswith("2024-01-01")
 
 
+def test_dates_with_a_time_zone_become_seconds():
+    when = pd.Series(pd.date_range("2024-03-31", periods=6, freq="h", tz="Europe/Berlin"))
+    obs = Observations({"u": np.arange(6.0)}, {"t": when})
+    assert obs.bounds["t"] == (0.0, 5 * 3600.0)
+    assert obs.dataset["t"].attrs["origin"].startswith("2024-03-30T23")
+
+
+def test_variables_of_text_are_left_out():
+    """Names of stations beside the values are no variable, unless they are named."""
+    named = field().assign(station=("x", [f"s{i}" for i in range(field().sizes["x"])]))
+    assert Observations.from_dataset(named).variables == ("u",)
+    with pytest.raises(DataError, match="'station' holds text"):
+        Observations.from_dataset(named, variables=["u", "station"])
+
+
 def test_arrays_are_copied_and_frozen():
     dataset = field()
     obs = Observations.from_dataset(dataset)
@@ -176,7 +192,7 @@ def test_bad_scattered(values, at, message):
         (lambda d: d.drop_vars("u"), "no variable"),
         (lambda d: d.assign_coords(x=d.x.assign_attrs(periodic=0.5)), "has period 0.5"),
         (lambda d: d.assign_coords(x=d.x.assign_attrs(periodic=-1)), "positive period"),
-        (lambda d: d["u"].values, "given a ndarray"),
+        (lambda d: d["u"].values, "A ndarray was given"),
     ],
 )
 def test_bad_gridded(change, message):

@@ -53,6 +53,19 @@ def test_dated_netcdf(tmp_path):
     assert obs.bounds["t"] == (0.0, 8 * 1800.0)
 
 
+def test_tables_of_pandas():
+    """Columns, or levels of the index; headers with units, dates and time spans, as in files."""
+    frame = labelled().to_dataframe().reset_index().rename(columns={"x": "x [m]", "t": "t (h)"})
+    for table in (frame, frame.set_index(["x [m]", "t (h)"]), frame.convert_dtypes(), frame.astype(object)):
+        obs = read(table, "u", noise=0.01)
+        check(obs)
+        assert obs.units == {"x": "m", "t": "h"}
+    spans = frame.assign(t=pd.to_timedelta(frame.pop("t (h)"), unit="h"))
+    assert read(spans, "u").units["t"] == "s"
+    dated = pd.DataFrame({"u": range(4)}, pd.date_range("2024-01-01", periods=4, freq="h"))
+    assert read(dated).bounds["time"] == (0.0, 3 * 3600.0)
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".txt"])
 def test_tables(tmp_path, suffix):
     frame = labelled().to_dataframe().reset_index().rename(columns={"x": "x [m]", "t": "t (h)"})

@@ -144,6 +144,30 @@ def test_names_number_experiments(tmp_path):
     assert found.dataset["id"].attrs["experiments"].startswith("rat 00, rat 01")
 
 
+def test_names_of_arrays_and_datasets_number_experiments():
+    """As those of files: text of NumPy, categories of pandas, and a dimension in any order."""
+    data, _ = decays(0)
+    columns = {n: data.dataset[n].values for n in ("u", "id", "t")}
+    names = np.array([f"rat {int(i):02d}" for i in columns["id"]])
+    grid = xr.Dataset(
+        {"u": (("id", "t"), columns["u"].reshape(20, 8))},
+        {"id": names[::8].astype(object), "t": columns["t"][:8]},
+    ).isel(id=np.random.default_rng(0).permutation(20))
+    table = pd.DataFrame(columns | {"id": names})
+    found = [
+        mf.Observations({"u": columns["u"]}, {"id": names, "t": columns["t"]}),
+        mf.Observations({"u": columns["u"]}, {"id": pd.Categorical(names), "t": columns["t"]}),
+        mf.Observations.from_dataset(grid),
+        mf.read(table, "u", coordinates=["id", "t"]),
+        mf.read(table.set_index(["id", "t"]), "u", coordinates=["id", "t"]),
+    ]
+    for obs in found:
+        assert mf.InverseProblem("u_t = -k*u", obs, OWN).experiments == ("id",)
+        assert obs.dataset["id"].attrs["experiments"].startswith("rat 00, rat 01")
+        of_first = obs.select(id=0.0).samples("u").values
+        assert np.array_equal(of_first, columns["u"][:8])
+
+
 @pytest.mark.parametrize(
     ("equation", "experiments", "message"),
     [

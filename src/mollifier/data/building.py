@@ -11,7 +11,9 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from mollifier.data.experiments import is_text, names_along
 from mollifier.data.periodic import repeats_first
+from mollifier.data.times import in_utc
 from mollifier.data.values import EXTENTS, check_text, is_complex, measured_array, real_array
 from mollifier.equations.names import TIME_NAMES, time_coordinate
 from mollifier.errors import DataError, GridError, check_known
@@ -61,9 +63,9 @@ def time_last(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def _coordinate(name: str, array: xr.DataArray) -> tuple[Array, dict[str, Any]]:
-    """Values and attributes of a coordinate; dates become seconds since the first."""
+    """Values and attributes of a coordinate; dates become seconds since the first, names become numbers."""
     attrs = {k: v for k, v in array.attrs.items() if k in _KEPT}
-    raw = np.asarray(array.values)
+    raw = in_utc(np.asarray(array.values))
     if raw.dtype.kind == "O" and raw.size and hasattr(raw.flat[0], "calendar"):  # cftime's, of a model year
         attrs["origin"], raw = str(raw.min()), (raw - raw.min()).astype("m8[us]")
     if raw.dtype.kind in "Mm":
@@ -74,6 +76,9 @@ def _coordinate(name: str, array: xr.DataArray) -> tuple[Array, dict[str, Any]]:
             raw = raw - raw.min()
         attrs["units"] = "s"
         return raw / np.timedelta64(1, "s"), attrs
+    if is_text(raw):
+        codes, attrs["experiments"] = names_along(name, raw, axis=array.dims == (name,))
+        return codes, attrs
     result = real_array(name, raw)
     bad = int((~np.isfinite(result)).sum())
     if bad:
@@ -193,6 +198,9 @@ def layout(
     promoted = given or [n for n in COORDINATE_NAMES if n in raw.data_vars and variables is None]
     raw = raw.set_coords([n for n in promoted if n in raw.data_vars and _along_rows(raw, n)])
     beside = set(linked)
+    text = [n for n, v in raw.data_vars.items() if v.dtype.kind in "UST"]  # as names of stations
+    if variables is None and len(text) < len(raw.data_vars):
+        raw = raw.drop_vars(text)
     names = tuple(str(n) for n in (variables if variables is not None else raw.data_vars) if n not in beside)
     if not names:
         raise DataError(f"The data hold no variable besides {sorted(map(str, raw.variables))}.")
@@ -321,7 +329,9 @@ def _straightened(raw: xr.Dataset, lay: Dimensions, periodic: Mapping[str, Any])
     notes = [raw.attrs.get("selected")]
     for name in lay.coordinates:
         x = raw[name].values
-        if x.size > 1 and x.dtype.kind in "fiuM" and (x[1:] < x[:-1]).all():
+        if is_text(x):
+            raw = raw.sortby(name)  # experiments are numbered in the order of their names
+        elif x.size > 1 and x.dtype.kind in "fiuM" and (x[1:] < x[:-1]).all():
             raw = raw.isel({name: slice(None, None, -1)})
             notes.append(f"{name} turned round, so that it increases")
         if _period(raw, name, periodic) is True and repeats_first(raw, name, lay.variables):

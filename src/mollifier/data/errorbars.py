@@ -153,8 +153,10 @@ def prepare(
     """The checked dataset with its standard errors, its coordinates and its replicate dimensions."""
     if not isinstance(raw, xr.Dataset):
         raise DataError(
-            f"from_dataset was given a {type(raw).__name__}; an xarray.Dataset was expected. For arrays use "
-            "Observations(values=..., points=...)."
+            f"A {type(raw).__name__} was given as data; Observations or an xarray.Dataset was expected. For "
+            "a table of pandas use mollifier.read(table, 'u', coordinates=['x', 't']), for arrays "
+            "Observations(values=..., points=...), and of several experiments put the rows into one table "
+            "with a column of their names."
         )
     for name, array in raw.variables.items():
         if len(set(array.dims)) < array.ndim:

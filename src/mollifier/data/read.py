@@ -74,7 +74,7 @@ class Loaded:
 
 @typed("noise", "rng")
 def read(
-    path: str | Path | Loaded,
+    path: str | Path | pd.DataFrame | Loaded,
     values: str | Sequence[str] | Mapping[str, str] | None = None,
     *,
     coordinates: str | Sequence[str] | Mapping[str, float] | None = None,
@@ -96,13 +96,13 @@ def read(
     format: str | None = None,
     chunks: Mapping[str, int] | None = None,
 ) -> Observations:
-    """Read a file. Names in every option are those after renaming.
+    """Read a file, or a table of pandas. Names in every option are those after renaming.
 
     Parameters
     ----------
     path
         Of a format that `mollifier.data.readers.registry.READERS` holds. Pickles are never loaded.
-        Or a file that is loaded already.
+        Or a table of pandas, with one row for each sample, or a file that is loaded already.
     values
         Variables to keep, all by default; a mapping ``{"u": "usol"}`` also renames ``usol``.
     coordinates
@@ -156,8 +156,10 @@ def read(
     >>> obs = read(path, rename={"T": "u"}, noise=0.01)
     >>> obs.grid().shape, obs.units
     ((5, 4), {'u': 'K', 'x': 'm', 't': 's'})
+    >>> read(pd.read_csv(path), "T").grid().shape
+    (5, 4)
     """
-    content = deepcopy(path.content) if isinstance(path, Loaded) else Loaded.of(path, format, chunks).content
+    content = _content(path, format, chunks)
     names: dict[Any, str] = dict(rename or {})
     if isinstance(values, Mapping):
         names.update({old: str(new) for new, old in values.items() if old != new})
@@ -195,6 +197,17 @@ def read(
     obs = obs.trust(**trusted) if trusted else obs
     obs = obs.mask_outliers() if mask_outliers else obs
     return obs if sample is None else obs.thin(sample, rng)
+
+
+def _content(
+    source: str | Path | pd.DataFrame | Loaded, format: str | None, chunks: Mapping[str, int] | None
+) -> Any:
+    """What was loaded, or is in memory: a copy of it."""
+    if isinstance(source, pd.DataFrame):
+        return tables.of_frame(source)
+    return (
+        deepcopy(source.content) if isinstance(source, Loaded) else Loaded.of(source, format, chunks).content
+    )
 
 
 def _noise_of(noise: Noise | str, requested: list[str] | None) -> Noise:

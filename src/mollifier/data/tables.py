@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from numpy.typing import NDArray
 
 from mollifier.data import selection
 from mollifier.data.building import COORDINATE_NAMES, POINT, REPLICATE, Roles, indexed, time_last
+from mollifier.data.experiments import numbered
 from mollifier.data.notation import qualified
 from mollifier.data.readers.registry import Reader
 from mollifier.data.text_tables import first_text, read_layout, split_header
 from mollifier.data.times import holds_moments, moments
-from mollifier.equations.names import TIME_NAMES
 from mollifier.errors import DataError, check_known, did_you_mean
 from mollifier.mollify.arrays import Index
 
@@ -43,14 +44,43 @@ def read_table(path: Path) -> tuple[pd.DataFrame, dict[str, str]]:
         raise DataError(
             f"'{path}' begins with numbers {first}; a first line with the column names was expected."
         )
-    plain = [split_header(n)[0] for n in found.names]
+    table, units = _labelled(found.frame(), found.names, found.units)
+    if "" in table:
+        table = _without_row_numbers(table, list(table).index(""), path)
+    return table, units
+
+
+def of_frame(frame: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, str]]:
+    """A table of pandas as `read_table` has it; named levels of its index, and dates, are columns.
+
+    >>> rows = pd.DataFrame({"x [mm]": [0, 1], "u": [2.0, 3.0]}, index=pd.Index([5, 5], name="t"))
+    >>> table, units = of_frame(rows)
+    >>> list(table), units
+    (['t', 'x', 'u'], {'x': 'mm'})
+    """
+    if not len(frame):
+        raise DataError(f"The table with columns {[str(c) for c in frame]} has no rows.")
+    if isinstance(frame.index, pd.DatetimeIndex | pd.TimedeltaIndex) and frame.index.name is None:
+        frame = frame.rename_axis("time")
+    levels = [level for level in frame.index.names if level is not None]
+    table = frame.reset_index(levels).reset_index(drop=True)
+    headers = [str(c) for c in table.columns]
+    twice = sorted({n for n in headers if headers.count(n) > 1})
+    if twice:
+        raise DataError(f"The table has several columns '{twice[0]}'; each name was expected once.")
+    return _labelled(table, headers, [])
+
+
+def _labelled(
+    table: pd.DataFrame, headers: Sequence[str], below: Sequence[str]
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """A table whose headers are names, and their units, from the headers or a row below them."""
+    plain = [split_header(n)[0] for n in headers]
     # With its unit where a quantity is there in several: u [K], u [C].
-    names = [p if plain.count(p) == 1 else n for n, p in zip(found.names, plain, strict=True)]
-    table = found.frame().set_axis(names, axis=1)
-    if "" in names:
-        table = _without_row_numbers(table, names.index(""), path)
-    every = zip(names, found.names, found.units, strict=False)
-    return table, {n: unit for n, header, below in every if (unit := split_header(header)[1] or below)}
+    names = [p if plain.count(p) == 1 else n for n, p in zip(headers, plain, strict=True)]
+    every = zip_longest(names, headers, below[: len(names)], fillvalue="")
+    units = {n: unit for n, header, row in every if (unit := split_header(header)[1] or row)}
+    return table.set_axis(names, axis=1), units
 
 
 READER = Reader((".csv", ".tsv", ".txt"), read_table)
@@ -80,24 +110,6 @@ def _labels(column: Any) -> NDArray[Any]:
     return values if values.dtype.kind in "fiubM" else column.astype(str).to_numpy().astype(str)
 
 
-def _experiments(column: Any) -> tuple[NDArray[Any], list[str]] | None:
-    """A column of names as numbers from 0 on, and the names in order; None if a cell is a number or date.
-
-    Nor are they names of experiments where each row has another, or where the column is called time.
-    """
-    if column.dtype.kind in "fiubcM":
-        return None
-    text = column.astype(str)
-    numbers: Any = pd.to_numeric(text, errors="coerce")
-    dates: Any = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True)
-    if numbers.notna().any() or dates.notna().any() or holds_moments(column):
-        return None
-    names, codes = np.unique(text.to_numpy().astype(str), return_inverse=True)
-    if len(names) == len(text) > 1 or str(column.name).lower() in TIME_NAMES:
-        return None
-    return codes.astype(float), names.tolist()
-
-
 def columns_of_names(table: pd.DataFrame) -> list[str]:
     """Columns without empty cells in which several names repeat.
 
@@ -106,7 +118,7 @@ def columns_of_names(table: pd.DataFrame) -> list[str]:
     ['who']
     """
     full = [str(c) for c in table.columns if c != REPLICATE and bool(np.all(table[c].notna()))]
-    names = {c: found[1] for c in full if (found := _experiments(table[c]))}
+    names = {c: found[1] for c in full if (found := numbered(table[c]))}
     return [c for c, found in names.items() if len(found) > 1]
 
 
@@ -117,6 +129,8 @@ def _numbers(table: pd.DataFrame, name: str, dates: bool = False) -> NDArray[Any
         return column.to_numpy(dtype=float)
     if column.dtype.kind == "c":
         raise DataError(f"Column '{name}' holds complex numbers; real values were expected.")
+    if dates and column.dtype.kind == "m":
+        return column.to_numpy()
     if dates and holds_moments(column):
         return moments(name, column)
     _refuse_text(name, column, _MOMENTS if dates else "")
@@ -191,7 +205,7 @@ def tabulate(
     both = [c for c in axes if c in (*chosen, *errors)]
     if both:
         raise DataError(f"'{both[0]}' was named both a coordinate and a variable; it can be one of them.")
-    named = {c: _experiments(table[c]) for c in axes}
+    named = {c: numbered(table[c]) for c in axes}
     position = {c: _numbers(table, c, dates=True) if e is None else e[0] for c, e in named.items()}
     attrs = {c: {"experiments": ", ".join(e[1])} for c, e in named.items() if e is not None}
     data = {c: _numbers(table, c) for c in dict.fromkeys((*chosen, *errors))}

@@ -55,6 +55,17 @@ def moments(name: str, column: Any) -> NDArray[Any]:
     return pd.to_timedelta(text.str.replace(",", ".")).to_numpy()
 
 
+def in_utc(values: NDArray[Any]) -> NDArray[Any]:
+    """Dates with time zones, which are objects, as datetime64 in UTC; other values as they are.
+
+    >>> in_utc(pd.date_range("2026-03-01 08:00", periods=1, tz="Europe/Berlin").to_numpy()).astype("M8[h]")
+    array(['2026-03-01T07'], dtype='datetime64[h]')
+    """
+    if values.dtype.kind != "O" or not values.size or getattr(values.flat[0], "tzinfo", None) is None:
+        return values
+    return pd.to_datetime(values, utc=True).tz_localize(None).to_numpy()
+
+
 def _standard(text: Any) -> Any:
     return pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True)
 

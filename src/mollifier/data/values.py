@@ -88,7 +88,10 @@ def real_array(name: str, values: ArrayLike) -> Array:
         kind = ({**dict.fromkeys("UST", "text"), "M": "dates", "m": "time spans"}).get(
             raw.dtype.kind, "objects"
         )
-        raise DataError(f"'{name}' holds {kind} (dtype {raw.dtype}); real numbers were expected.")
+        raise DataError(
+            f"'{name}' holds {kind} (dtype {raw.dtype}); real numbers were expected. Turn them into numbers, "
+            "as with astype(float)."
+        )
     result = np.array(raw, dtype=np.float64)
     if masked:
         result[np.ma.getmaskarray(values)] = np.nan
