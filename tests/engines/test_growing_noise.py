@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.integrate import solve_ivp
 
 import mollifier as mf
 from mollifier.engines.collocated.bijection import Scalar
@@ -97,3 +98,53 @@ def test_noise_of_an_answer(what):
         np.testing.assert_allclose(found, np.sqrt(np.mean(errors**2)))
     else:
         np.testing.assert_array_equal(found, sd)
+
+
+def answer(points, level, errors):
+    """An answer that misses by errors (n,) at points (n, d), about a level."""
+    names = ("t", "x")[: points.shape[1]]
+    columns = {"u": level + errors, "u_sd": np.full(len(errors), 0.01), "u_fitted": level}
+    columns |= {"u_held_out": np.zeros(len(errors), bool)} | dict(zip(names, points.T, strict=True))
+    fit = xr.Dataset({n: ("observation", v) for n, v in columns.items()}).set_coords(names)
+    data = mf.Observations({"u": columns["u"]}, dict(zip(names, points.T, strict=True)))
+    empty = xr.Dataset({"loss": ("step", [])})
+    problem = mf.InverseProblem("u_t = -k*u", data, {"k": mf.ScalarUnknown()})
+    return problem, mf.Solution(mf.Status("misfit"), {}, xr.Dataset(), fit, empty, {})
+
+
+@pytest.mark.parametrize("axes", [1, 2])
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_is_seen_beside_waves_that_neighbours_share(axes, seed):
+    """Waves of a fit that ended far off are larger where the value is, but are no noise."""
+    rng, t = np.random.default_rng(seed), np.linspace(0, 1, 100 if axes == 1 else 30)
+    points = np.column_stack([v.ravel() for v in np.meshgrid(*[t] * axes, indexing="ij")])
+    level = np.exp(-2 * points[:, 0]) * (1.2 + np.sin(7 * points.sum(axis=1)))
+    waves, white = 0.3 * level * np.sin(points @ rng.uniform(3, 15, axes)), rng.standard_normal(len(points))
+    problem, solution = answer(points, level, waves + 0.05 * white)
+    assert growing(problem, solution) == {}
+    problem, solution = answer(points, level, waves + 0.1 * level * white)
+    assert growing(problem, solution)["u"].share == pytest.approx(0.1, rel=0.4)
+
+
+def test_a_hidden_predator_beside_noise_in_proportion_to_the_prey():
+    """The noise of small values is a tenth of that of large ones: the fit ended at half of a, far off."""
+
+    def rate(_, y):
+        return [y[0] * (1.1 - 0.4 * y[1]), y[1] * (0.1 * y[0] - 0.4)]
+
+    t = np.linspace(0, 20, 80)
+    prey = solve_ivp(rate, (0, 20), [10.0, 5.0], "LSODA", t, rtol=1e-9).y[0]
+    prey = prey * np.exp(0.05 * np.random.default_rng(0).standard_normal(80))
+    solution = mf.solve(
+        mf.InverseProblem(
+            ["prey_t = a*prey - 0.4*prey*pred", "pred_t = c*prey*pred - d*pred"],
+            mf.Observations({"prey": prey}, {"t": t}),
+            dict.fromkeys("acd", mf.ScalarUnknown()),
+            states={"pred": mf.StateUnknown(lower=0.0)},
+        ),
+        "joint",
+    )
+    assert solution.status.ok
+    for name, true in (("a", 1.1), ("c", 0.1), ("d", 0.4)):
+        estimate = solution.estimates[name]
+        assert abs(estimate.value - true) < 3.5 * estimate.sd < 0.2 * true

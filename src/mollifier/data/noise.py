@@ -321,16 +321,28 @@ def _along_lines(u: Array, x: Array) -> Iterator[tuple[float, float]]:
     Curves of subjects or sensors that have nothing in common are smooth along these lines alone.
     """
     for axis in range(x.shape[1] if x.shape[1] > 1 else 0):
-        line = np.unique(np.delete(x, axis, axis=1), axis=0, return_inverse=True)[1].ravel()
-        order = np.lexsort((x[:, axis], line))
-        for taps in (k + 1 for k in _ORDERS if k < u.size):
-            lines, places, values = (sliding_window_view(v[order], taps) for v in (line, x[:, axis], u))
-            whole = (lines[:, 0] == lines[:, -1]) & (np.diff(places).min(axis=1) > 0)
-            if whole.sum() < _FEWEST_WINDOWS:
+        for order in (k for k in _ORDERS if k < u.size):
+            index, weights = line_windows(x, axis, order)
+            if len(index) < _FEWEST_WINDOWS:
                 break
-            weights = _weights(np.asarray(places[whole], dtype=np.float64))
-            s = _spread(np.sum(weights * values[whole], axis=1))
-            yield s * _charge(whole.sum() / (taps - 1)), s
+            s = _spread(np.sum(weights * u[index], axis=1))
+            yield s * _charge(len(index) / order), s
+
+
+def line_windows(x: Array, axis: int, order: int) -> tuple[Index, Array]:
+    """Samples (m, order + 1) in a row along lines of points (n, d), n > order, and weights of differences.
+
+    Points of a line differ in one coordinate only, and those of a window from each other.
+
+    >>> line_windows(np.array([[0.0], [2.0], [1.0]]), 0, 2)[0].tolist()
+    [[0, 2, 1]]
+    """
+    line = np.unique(np.delete(x, axis, axis=1), axis=0, return_inverse=True)[1].ravel()
+    line = line if x.shape[1] > 1 else np.zeros(len(x), dtype=np.intp)
+    along = np.lexsort((x[:, axis], line))
+    lines, places, index = (sliding_window_view(v, order + 1) for v in (line[along], x[along, axis], along))
+    whole = (lines[:, 0] == lines[:, -1]) & (np.diff(places).min(axis=1) > 0)
+    return index[whole], _weights(np.asarray(places[whole], dtype=np.float64))
 
 
 def _local_fits(u: Array, x: Array, tree: KDTree, centres: Index, degree: int) -> tuple[float, float] | None:

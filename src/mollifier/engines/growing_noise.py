@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mollifier.data.effects import overlap
 from mollifier.data.neighbours import neighbour_correlation
+from mollifier.data.noise import line_windows
 from mollifier.data.noise_structure import MISTAKEN, growth
 from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.distributions import normal_tail, ranks
@@ -27,6 +29,9 @@ _LEVEL = 5e-3
 _FEWEST = 30
 _FACTOR = 2.0  # Largest over smallest standard error from which weights matter.
 _WHITE = 1e-4  # Chance of a correlation of neighbours below which residuals are no noise.
+_DIFFERENCE = 3  # Order of differences that leave of residuals what neighbours do not share.
+# Share of their variance that differences of one order more must have: it is that of noise, not of waves.
+_FLAT = 0.8
 _LEAST = 0.05  # Share of the rms that a value counts as at least: values near zero are not exact.
 _CLIP = 16.0  # Squared residuals are cut at so many times their mean.
 #: Times that the weights are found, and their relative change from which once more.
@@ -55,7 +60,8 @@ class Growth:
 def growing(problem: InverseProblem, solution: Solution) -> dict[str, Growth]:
     """Fields whose noise was estimated and grows with the value, by the residuals of a fit.
 
-    Residuals that neighbours share are no noise, and change nothing; nor do those of damaged values.
+    What neighbours share of the residuals is no noise: differences of neighbours are without it. Residuals of
+    damaged values change nothing.
     """
     if solution.status.name not in SETTLED or problem.data.damage:
         return {}
@@ -70,18 +76,41 @@ def growing(problem: InverseProblem, solution: Solution) -> dict[str, Growth]:
 
 def _growth(points: Array, errors: Array, level: Array) -> Growth | None:
     level = _floored(level)
-    if errors.size < _FEWEST or not errors.any() or not np.ptp(level):
+    seen = _seen(errors, level, errors.size)
+    if _white(errors / (seen.sd(level) if seen else 1.0), points):
+        return seen
+    for axis in range(points.shape[1]):
+        apart, around, there = _differences(points, errors, level, axis, _DIFFERENCE)
+        seen = _seen(apart, around, apart.size / overlap(_DIFFERENCE))
+        if seen is None or not _white(apart / seen.sd(around), there):
+            continue
+        further = _differences(points, errors, level, axis, _DIFFERENCE + 1)[0]
+        if np.mean(further**2) > _FLAT * np.mean(apart**2):
+            return seen
+    return None
+
+
+def _differences(
+    points: Array, errors: Array, level: Array, axis: int, order: int
+) -> tuple[Array, Array, Array]:
+    """Differences (m,) of errors in a row along an axis, the level there, and places (m, d)."""
+    index, weights = line_windows(points, axis, order)
+    around = np.sqrt(np.sum((weights * level[index]) ** 2, axis=1))
+    return np.sum(weights * errors[index], axis=1), around, points[index].mean(axis=1)
+
+
+def _seen(errors: Array, level: Array, count: float) -> Growth | None:
+    """How errors (n,), of which ``count`` are independent, grow with the level (n,); None if they do not."""
+    if count < _FEWEST or not errors.any() or not np.ptp(level):
         return None
     squares = errors**2
     correlation = float(np.corrcoef(ranks(squares), ranks(level))[0, 1])
-    if not normal_tail(correlation * np.sqrt(errors.size)) < _LEVEL:
+    if not normal_tail(correlation * np.sqrt(count)) < _LEVEL:
         return None
     floor, slope = growth(np.minimum(squares, _CLIP * np.mean(squares)), level**2)
     seen = Growth(float(np.sqrt(floor)), float(np.sqrt(slope)))
     sd = seen.sd(level)
-    if not sd.max() > _FACTOR * sd.min() > 0:
-        return None
-    return seen if _white(errors / sd, points) else None
+    return seen if sd.max() > _FACTOR * sd.min() > 0 else None
 
 
 def _white(z: Array, points: Array) -> bool:
