@@ -10,6 +10,7 @@ import numpy as np
 
 from mollifier.engines.joint.system import Bordered, probes
 from mollifier.engines.joint.tuning import JointTuning
+from mollifier.engines.linalg.dense import solved
 from mollifier.mollify.arrays import Array
 
 Place = tuple[int, int]
@@ -25,6 +26,7 @@ class RoughnessUpdates:
     last: dict[Place, float] = field(default_factory=dict)
     faded: set[Place] = field(default_factory=set)  #: (target, axis) of the priors that have faded out.
     count: int = 0  #: Number of updates.
+    loosened: int = 0  #: How many times strengths were lowered for what they do to a number.
 
     def propose(self, system: Bordered, tuning: JointTuning) -> None:
         """Find the next strengths, as long as updates are left."""
@@ -46,6 +48,31 @@ class RoughnessUpdates:
             strengths[place] = float(np.exp(before + change))
         moved, self.proposed = bool(self.proposed), {}
         return moved
+
+    def loosen(self, system: Bordered, strengths: Any, tuning: JointTuning, wide: float = np.inf) -> bool:
+        """Lower the strengths of priors that draw a number too far, and end their updates; whether any.
+
+        The normalising constant of a state's prior given the equation depends on the numbers, which the most
+        probable states and numbers together ignore: a diffusivity that is too small makes states smooth, and
+        the prior rewards it for that. Numbers with a standard error above ``wide`` of them are left out.
+        """
+        numbers = system.objective.model.scalars
+        if self.loosened >= tuning.most_loosened or not (numbers and system.rough and system.finite):
+            return False
+        pulls = system.pulls()
+        variances = np.diag(solved(system.with_priors()[0], np.eye(len(pulls)))) / system.objective.count
+        most = np.zeros(len(system.rough))
+        for name, number in numbers.items():
+            place = system.layout.unknowns[name].start
+            sd = float(np.sqrt(variances[place]))
+            if abs(number.slope()) * sd <= wide * abs(float(number().detach())):
+                most = np.maximum(most, np.abs(pulls[place]) / sd)
+        drawing = [r for r, pull in zip(system.rough, most, strict=True) if pull > tuning.most_pull]
+        for r in drawing:
+            strengths[r.target, r.axis] /= tuning.loosening
+        if drawing:
+            self.loosened, self.count, self.proposed = self.loosened + 1, tuning.most_updates, {}
+        return bool(drawing)
 
 
 def best_roughness(

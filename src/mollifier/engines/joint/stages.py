@@ -137,7 +137,7 @@ class Joint(LevenbergMarquardt):
             self._stall(self._predicted / self.objective.count / loss)
 
     def _finish(self) -> None:
-        if self._adapt():
+        if self._adapt() or self._loosen():
             return
         why = self._missing() if self.exact and self._fits() else _CONTRADICTED.format(self.weight)
         self.outcome, self.finished = ("misfit", why) if why else ("converged", _SETTLED)
@@ -159,6 +159,19 @@ class Joint(LevenbergMarquardt):
         keep_local(self.linearisation.priors, search.problem.priors)
         self._set_priors(found)
         return True
+
+    def _loosen(self) -> bool:
+        """Weaken priors of states that draw a number too far; whether any.
+
+        Not where the evidence is for edges, as fits with and without them are compared by it. Numbers beside
+        unknown fields whose standard error is large have their posterior by other solves.
+        """
+        edged = any(p.edged for p in self.linearisation.priors.values())
+        if edged or self.raised >= self.tuning.priors.edged or not (self.exact and self._fits()):
+            return False
+        with self._stiff():
+            wide = self.tuning.wide if self.free else np.inf
+            return self._roughness.loosen(self.bordered(), self.objective.roughness, self.tuning, wide)
 
     def _set_priors(self, found: Mapping[str, Choice]) -> None:
         for n in self.free:

@@ -266,6 +266,12 @@ class Bordered:
         rows = changed(self._nodes, self._weight)
         return self._following(np.sum([self._reduced(part, part.values)[1] for part in rows], axis=0))
 
+    def pulls(self) -> Array:
+        """Change (p, k) of the border by the slope of each prior of `rough`, to first order."""
+        slopes = np.column_stack([r.rows.T @ (r.strength * r.values) for r in self.rough])
+        own, inner = np.split(slopes, [self.layout.core_size])
+        return self._following(inner - self.eliminated.half.T @ self._factor.forward(own))
+
     def _following(self, inner: Array) -> Array:
         """Change (p, k) of the border by a slope of that shape, numbers at bounds held."""
         return _descent(self.with_priors()[0], inner, self.at_bounds)

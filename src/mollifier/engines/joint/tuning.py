@@ -116,6 +116,10 @@ class JointTuning(CollocatedTuning):
     fading_factor: float = 1e4  #: Factor by which the strength of such a prior is divided.
     #: Such a prior fades out only if its strength is less than this factor below the best one.
     fading_distance: float = 3.0
+    #: Change of a number by a prior, in its standard errors, above which the prior is weakened.
+    most_pull: float = 0.3
+    loosening: float = 10.0  #: Factor by which its strength is then divided.
+    most_loosened: int = 2  #: Most times that is done.
     trace_probes: int = 24  #: Random probes of a trace.
     exact_trace_rows: int = 150  #: Rows of a prior up to which traces are exact instead.
 

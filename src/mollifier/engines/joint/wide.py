@@ -122,6 +122,9 @@ class _Search:
     def solve(self, value: float) -> tuple[Solution, Joint]:
         """The problem with the number given, in the time that is left."""
         problem, settings = self.request.problem, in_time(self.request.settings, self.begun)
+        # Values are compared by evidence, at strengths of the states' priors that maximise it.
+        kept = replace(settings.tuning, most_pull=float("inf"))
+        settings = settings.model_copy(update={"tuning": kept})
         unknowns = {n: u for n, u in problem.unknowns.items() if n != self.name}
         held = replace(problem, unknowns=unknowns, constants={**problem.constants, self.name: value})
         return self.solver(replace(self.request, problem=held, settings=settings, folder=None, resume=False))
