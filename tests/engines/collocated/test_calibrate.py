@@ -14,7 +14,7 @@ from mollifier.engines.joint.settings import JointSettings
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.problem.conditions import Condition
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.unknowns import ScalarUnknown
+from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
 
 
 @pytest.mark.parametrize("capacity", [2.0, 100.0])
@@ -62,6 +62,30 @@ def test_averages_show_what_noise_hides_in_derivatives_and_a_flux_follows(seed):
     smoothing.close()
     levels = objective.model.levels()
     assert {n: pytest.approx(truth[n], rel=0.6) for n in truth} == levels
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_a_diffusivity_beside_a_source_that_is_a_bump(seed):
+    """From averages over windows, steps led to D = 0; and the prior of the state drew D down."""
+    rng, nodes = np.random.default_rng(seed), 101
+    x, h = np.linspace(0, 1, nodes, retstep=True)
+    z = (x - rng.uniform(0.35, 0.65)) / rng.uniform(0.08, 0.15)
+    source = 3 * (1 - z**2).clip(0) ** 3
+
+    def rate(_, u):
+        around = np.concatenate([[u[1]], u, [u[-2]]])
+        return 0.01 * np.diff(around, 2) / h**2 + source
+
+    t = np.linspace(0, 1, 41)
+    u = solve_ivp(rate, (0, 1), 0.5 + 0.3 * np.cos(np.pi * x), "LSODA", t, rtol=1e-7, lband=1, uband=1).y
+    i, k = rng.integers(nodes, size=500), rng.integers(41, size=500)
+    values = u[i, k] + 0.02 * np.sqrt(np.mean(u**2)) * rng.standard_normal(500)
+    data = Observations(values={"u": values}, points={"x": x[i], "t": t[k]})
+    unknowns = {"D": ScalarUnknown(lower=0.0), "s": FieldUnknown(over=("x",))}
+    found = mf.solve(InverseProblem("u_t = D*u_xx + s", data, unknowns), "joint", rng=0)
+    assert found.status.name == "converged"
+    assert abs(found.estimates["D"].value - 0.01) < 2 * found.estimates["D"].sd < 0.002
 
 
 @pytest.mark.slow

@@ -25,13 +25,13 @@ Split = tuple[Equation, Part, dict[str, torch.Tensor], ArrayFunction, dict[str, 
 def calibrate(objective: Objective, adopted: bool = False) -> dict[str, float]:
     """Set levels and scales of the unknowns, then the equations' sizes; returns the levels.
 
-    Unknown fields are taken as constant. The unknowns in which the equations are linear are found together
-    by least squares on the fitted field's derivatives, or on averages of the terms over windows where noise
-    hides the derivatives, each equation divided by the size of its known terms, and moved to within their
-    bounds. Equations with hidden states, of which only a level is known at first, give no more than the size
-    at which an unknown balances the other terms. The others start from their ``initial``, or from the
-    values, of many sizes, with which the equations hold best. A field with measurements starts from their
-    mean.
+    Unknown fields are taken as constant. The unknowns in which the equations are linear are found
+    together by least squares on the fitted field's derivatives, or, of numbers alone, on averages of the
+    terms over windows where noise hides the derivatives, each equation divided by the size of its known
+    terms, and moved to within their bounds. Equations with hidden states, of which only a level is known
+    at first, give no more than the size at which an unknown balances the other terms. The others start
+    from their ``initial``, or from the values, of many sizes, with which the equations hold best. A field
+    with measurements starts from their mean.
 
     Unknowns whose values were ``adopted`` keep them; the scales of their curvature are still computed, so
     that the loss does not depend on the start.
@@ -51,7 +51,9 @@ def calibrate(objective: Objective, adopted: bool = False) -> dict[str, float]:
         tried = [n for n, u in unknowns.items() if u.initial is None and n not in (*free, *measured)]
         levels |= _best(objective, split, levels, tried, free) if tried else {}
     order, gap = model.problem.system.order, objective.tuning.bound_gap
-    over = [None, *(Averages(n, order) for n in objective.tuning.start_averages)]
+    # A field that is no constant has averages that suit other numbers: D beside a source seems negative.
+    counts = () if model.unknown_blocks else objective.tuning.start_averages
+    over = [None, *(Averages(n, order) for n in counts)]
     fit = least_squares(_evaluated(objective, split, levels), {n: unknowns[n] for n in free}, gap, over)
     levels |= fit.values
     for name, level in levels.items():
