@@ -126,7 +126,8 @@ def commands() -> str:
     """Every command with its arguments and options."""
     root: Any = typer.main.get_command(app)
     text = []
-    for name, command in root.commands.items():
+    for name in root.list_commands(None):
+        command = root.commands[name]
         text.append(f"## mollifier {name}\n\n{_prose(command.help)}\n")
         rows = []
         for p in command.params:
