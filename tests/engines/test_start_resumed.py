@@ -75,7 +75,7 @@ def test_a_run_is_resumed_with_the_same_start(tmp_path):
 def test_an_undetermined_start_is_resumed_from_the_data(tmp_path):
     problem = heat(60)
     first = answer(problem, status="undetermined")
-    with pytest.warns(UserWarning, match="starts nothing"):
+    with pytest.warns(UserWarning, match="no values to use"):
         solve(problem, settings=FEW, start=first, folder=tmp_path, progress=stop_at("warm-up", 9))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -36,6 +36,7 @@ from mollifier.engines.splines.basis import AxisSplines, Basis
 from mollifier.engines.splines.limits import Limits
 from mollifier.mollify.arrays import Array, Mask
 from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.matrices import row_products
 
 _MANY = 2.0  # Rows to a coefficient of the rate from which the scale of the noise is estimated.
 # Median of the relative standard deviation of a rate before there are data, and standard deviation of its
@@ -171,7 +172,7 @@ class ProjectedEquation:
         basis = _basis(place, modes, kind)
         along = {name: s.matrix(0) for name, s in basis.splines.items()}
         i, j = np.nonzero(modes.inside)
-        smooth = (along["x"][i][:, :, None] * along["y"][j][:, None, :]).reshape(len(i), -1)
+        smooth = row_products(along["x"][i], along["y"][j])
         self.still = len(series.times) == 1
         rim = [] if "t" in along else [np.exp(-series.depth / (_REACH * modes.shortest))]
         self.space, self.rim = np.column_stack([smooth, *rim]), len(rim)

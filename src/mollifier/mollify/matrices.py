@@ -1,4 +1,4 @@
-"""Rows as sparse matrices, for solvers that need their entries."""
+"""Rows as sparse matrices, for solvers that need their entries, and products over axes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,30 @@ _ROUNDING = 1e-30
 
 def product_matrix(rows: Sequence[Rows]) -> sp.csr_array:
     """The tensor product of rows along each axis, shape (results, nodes), both flat in C order."""
-    parts = [rows_matrix(r) for r in rows]
-    return sp.csr_array(reduce(lambda a, b: sp.kron(a, b, format="csr"), parts))
+    return kron([rows_matrix(r) for r in rows])
+
+
+def kron(along: Sequence[sp.sparray]) -> sp.csr_array:
+    """The tensor product of matrices along each axis, rows and columns flat in C order."""
+    return sp.csr_array(reduce(lambda a, b: sp.kron(a, b, format="csr"), along))
+
+
+def row_products(left: Array, right: Array) -> Array:
+    """Products of every column of two matrices, row by row: (n, a) and (n, b) to (n, a*b).
+
+    >>> row_products(np.array([[1.0, 2.0]]), np.array([[1.0, 10.0]])).tolist()
+    [[1.0, 10.0, 2.0, 20.0]]
+    """
+    return (left[:, :, None] * right[:, None, :]).reshape(len(left), -1)
+
+
+def product_taps(along: Sequence[tuple[Array, Index]], sizes: Sequence[int]) -> tuple[Array, Index]:
+    """Weights and flat index, (n, taps) each, of the product of taps along axes of some sizes."""
+    (weights, flat), *others = along
+    for size, (more, index) in zip(sizes[1:], others, strict=True):
+        weights = row_products(weights, more)
+        flat = (flat[:, :, None] * size + index[:, None, :]).reshape(len(flat), -1)
+    return weights, flat
 
 
 @lru_cache(maxsize=64)

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from mollifier.errors import GridError
 from mollifier.mollify.arrays import Index
 from mollifier.mollify.grid import Grid
+from mollifier.mollify.matrices import product_taps
 from mollifier.mollify.operators import TensorOperator
 from mollifier.mollify.orders import Derivative, Jet
 from mollifier.mollify.precision import Weights, for_accumulation, unrounded
@@ -122,11 +123,7 @@ class Sampler(nn.Module):
 
     def entries(self, order: Derivative) -> tuple[Any, Any]:
         """Initial weights, and the flat node of each: arrays of shape (n, taps)."""
-        (product, flat), *others = self.along(order)
-        for size, (weights, index) in zip(self.nodes[1:], others, strict=True):
-            product = (product[:, :, None] * weights[:, None, :]).reshape(len(product), -1)
-            flat = (flat[:, :, None] * size + index[:, None, :]).reshape(len(flat), -1)
-        return product, flat
+        return product_taps(self.along(order), self.nodes)
 
     def forward(self, g: Tensor) -> Jet:
         """Jet of shape (..., n)."""

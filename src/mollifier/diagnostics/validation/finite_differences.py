@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from mollifier.mollify.arrays import Mask
 from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.matrices import kron
 
 
 def reach(order: int) -> int:
@@ -59,10 +60,7 @@ def matrix(grid: Grid, orders: Mapping[str, int]) -> sp.csr_array:
     >>> bool(np.abs(slope - np.cos(x.points)).max() < 3e-5)
     True
     """
-    result = sp.csr_array(np.ones((1, 1)))
-    for axis in grid:
-        result = sp.csr_array(sp.kron(result, along(axis, orders.get(axis.name, 0)), format="csr"))
-    return result
+    return kron([along(axis, orders.get(axis.name, 0)) for axis in grid])
 
 
 def inner(grid: Grid, orders: Mapping[str, int]) -> Mask:

@@ -16,7 +16,7 @@ from mollifier.errors import CheckpointError
 from mollifier.io.files import write_atomically
 
 FILE = "checkpoint.pt"
-_FORMAT = 1
+_FORMAT = 2
 _DAMAGE = (
     RuntimeError,
     EOFError,

@@ -22,6 +22,7 @@ from torch import Tensor
 from mollifier.engines.collocated.jacobian import NodeSlopes, taken
 from mollifier.engines.linalg.memory import rows_at_once
 from mollifier.mollify.arrays import Array, Index
+from mollifier.mollify.matrices import row_products
 
 _BAND = 32  # Rows of a narrow matrix that are multiplied as one dense block.
 # Rows whose product takes as long as the copy of the slopes that they share, and most nodes of such a copy.
@@ -196,7 +197,7 @@ class PointRows:
         """The transpose times values (rows,), flat."""
         grid = np.zeros(self.shape)
         for rows, mesh, (*others, last) in self._parts:
-            leading = reduce(_outer, others, values[rows][:, None])
+            leading = reduce(row_products, others, values[rows][:, None])
             grid[mesh] += (leading.T @ last).reshape([n.size for n in mesh])
         return grid.ravel()
 
@@ -218,7 +219,7 @@ class PointRows:
             x = slopes.layers(first, channel, self.shape)
             for axis, n in enumerate(nodes, start=1):
                 x = taken(x, n, axis)
-            matrix = reduce(_outer, weights)
+            matrix = reduce(row_products, weights)
             out[own] = torch.from_numpy(matrix) @ x.reshape(matrix.shape[1], -1)
         return out
 
@@ -233,11 +234,6 @@ class PointRows:
                     [n.ravel() for n in mesh],
                     [w[kept] for w in weights],
                 )
-
-
-def _outer(left: Array, right: Array) -> Array:
-    """Products of every column of both, row by row."""
-    return (left[:, :, None] * right[:, None, :]).reshape(len(left), -1)
 
 
 def _add(

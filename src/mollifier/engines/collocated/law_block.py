@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from mollifier.engines.splines.basis import spline_taps
 from mollifier.mollify.arrays import Array, Index
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline
-from mollifier.mollify.matrices import taps_matrix
+from mollifier.mollify.matrices import product_taps, taps_matrix
 from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation.mollifier import Mollified
 from mollifier.problem.collocation import Collocation
@@ -55,7 +54,7 @@ class LawBlock(Block):
         for d in self.needed[self.names[0]]:
             along = zip(self._axes, self.mollified.lattice, strict=True)
             taps = [_taps(a, nodes, places[a.name], d.along(a.name)) for a, nodes in along]
-            weights, index = reduce(_crossed, taps)[:2]
+            weights, index = product_taps(taps, self.mollified.lattice.shape)
             found[d] = taps_matrix(weights * self.factor(d), index, self.mollified.lattice.size)
         return found
 
@@ -119,8 +118,8 @@ def _scaled(axis: Axis, x: Array) -> Array:
     return (x - (axis.lower + axis.upper) / 2) / ((axis.length or 1.0) / 2)
 
 
-def _taps(axis: Axis, nodes: Axis, x: Array, order: int) -> tuple[Array, Index, int]:
-    """Weights and index of the nodes in a derivative at places (n,), shape (n, degree + 1); their number."""
+def _taps(axis: Axis, nodes: Axis, x: Array, order: int) -> tuple[Array, Index]:
+    """Weights and index of the nodes in a derivative at places (n,), shape (n, degree + 1)."""
     x = _scaled(axis, x)
     beyond = np.zeros(x.shape, bool) if axis.periodic else np.abs(x) > 1.0
     x = np.where(beyond, np.sign(x), x)
@@ -128,11 +127,4 @@ def _taps(axis: Axis, nodes: Axis, x: Array, order: int) -> tuple[Array, Index, 
     weights = weights / nodes.spacing**order
     if order:
         weights[beyond] = 0.0
-    return weights, index % nodes.size if axis.periodic else np.clip(index, 0, nodes.size - 1), nodes.size
-
-
-def _crossed(one: tuple[Array, Index, int], other: tuple[Array, Index, int]) -> tuple[Array, Index, int]:
-    """Taps of the product of two axes, the last one fastest."""
-    weights = (one[0][:, :, None] * other[0][:, None, :]).reshape(len(one[0]), -1)
-    index = (one[1][:, :, None] * other[2] + other[1][:, None, :]).reshape(len(one[0]), -1)
-    return weights, index, one[2] * other[2]
+    return weights, index % nodes.size if axis.periodic else np.clip(index, 0, nodes.size - 1)

@@ -67,6 +67,7 @@ class LevenbergMarquardt(Stage):
     """
 
     name = "gauss-newton"
+    kept = ("damping", "weight", "most", "_still", "_reweighed")
 
     def __init__(self, objective: Objective, steps: int, tolerance: float) -> None:
         self.objective, self.steps, self.tolerance = objective, steps, tolerance
@@ -241,19 +242,8 @@ class LevenbergMarquardt(Stage):
         """
         return None
 
-    def state_dict(self) -> dict[str, Any]:
-        """Damping, weights and the counter of convergence."""
-        return {
-            "damping": self.damping,
-            "weight": self.weight,
-            "most": self.most,
-            "still": self._still,
-            "reweighed": self._reweighed,
-        }
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a saved state."""
-        self.damping, self.weight, self.most = state["damping"], state["weight"], state["most"]
-        self._still, self._reweighed = state["still"], state["reweighed"]
+        super().load_state_dict(state)
         if self._reweighed and self.objective.reweighed:
             self.linearisation.refresh()

@@ -20,6 +20,7 @@ class Stage(ABC):
     estimates: bool = True  #: Whether the unknowns have values yet.
     finished: str = ""  #: Why the stage ended before its last step; empty otherwise.
     outcome: StatusName = "converged"  #: The status that ``finished`` means.
+    kept: tuple[str, ...] = ()  #: Attributes that the next step depends on.
 
     @abstractmethod
     def step(self) -> dict[str, float]:
@@ -29,8 +30,10 @@ class Stage(ABC):
         """Called after the last step."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on, without the model."""
-        return {}
+        """Everything that the next step depends on, without the model: by default the attributes `kept`."""
+        return {name: getattr(self, name) for name in self.kept}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - as above
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a saved state."""
+        for name in self.kept:
+            setattr(self, name, state[name])

@@ -21,6 +21,7 @@ from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.system import Equation
 from mollifier.mollify.arrays import Array, rms
 from mollifier.mollify.grid import Axis
+from mollifier.mollify.matrices import row_products
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
@@ -106,7 +107,7 @@ def splines(problem: InverseProblem, name: str, places: Mapping[str, Array], d: 
         else:
             axis = AxisSplines(Axis(c, *problem.extent(c), 2), cells + degree, degree)
             along = axis.matrix(d.along(c), places[c])
-        result = (result[:, :, None] * along[:, None, :]).reshape(len(result), -1)
+        result = row_products(result, along)
     return result
 
 

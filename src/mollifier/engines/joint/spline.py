@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import astuple
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from mollifier.engines.priors.shapes import Shape
 from mollifier.engines.splines.basis import spline_taps
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Axis, Grid
-from mollifier.mollify.matrices import taps_matrix
+from mollifier.mollify.matrices import kron, taps_matrix
 from mollifier.nn.differentiation.mollifier import Mollified
 
 
@@ -71,8 +70,7 @@ def values_maker(cells: dict[str, int] | None, tuning: JointTuning, edged: Colle
             _spline(axis, domain, count[axis.name], 1 if edge else 3)
             for axis, domain in zip(nodes, backend.grid, strict=True)
         ]
-        spread = reduce(lambda a, b: sp.kron(a, b, format="csr"), [m for _, m in along])
-        return Values(Grid(*(a for a, _ in along)), 1, sp.csr_array(spread))
+        return Values(Grid(*(a for a, _ in along)), 1, kron([m for _, m in along]))
 
     return make
 

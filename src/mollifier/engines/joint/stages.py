@@ -52,6 +52,10 @@ class Joint(LevenbergMarquardt):
     """
 
     name = "joint"
+    kept = (
+        *LevenbergMarquardt.kept,
+        *("allowed", "_steady", "_shaped", "_misfits", "_adapted", "raised"),
+    )
 
     def __init__(self, linearisation: FieldPriors, steps: int, tolerance: float) -> None:
         objective, tuning = linearisation.objective, linearisation.tuning
@@ -381,19 +385,13 @@ class Joint(LevenbergMarquardt):
         """Damping, weight, multipliers of the equations, and priors with the history of their updates."""
         shifts = self.linearisation.shifts
         kept = None if shifts is None else [torch.from_numpy(np.ascontiguousarray(s)) for s in shifts]
-        strengths: dict[str, Any] = {"roughness": asdict(self._roughness), "steady": self._steady}
-        strengths |= {"shaped": self._shaped}
-        strengths |= {"misfits": self._misfits, "adapted": self._adapted, "raised": self.raised}
-        strengths |= self.linearisation.chosen()
-        return super().state_dict() | {"allowed": self.allowed, "shifts": kept} | strengths
+        strengths = {"roughness": asdict(self._roughness)} | self.linearisation.chosen()
+        return super().state_dict() | {"shifts": kept} | strengths
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a saved state."""
         super().load_state_dict(state)
-        self.allowed, self._roughness = state["allowed"], RoughnessUpdates(**state["roughness"])
-        self._steady, self._shaped = state["steady"], state["shaped"]
-        self._misfits = list(state["misfits"])
-        self._adapted, self.raised = state["adapted"], state["raised"]
+        self._roughness = RoughnessUpdates(**state["roughness"])
         self.linearisation.choose(state)
         self.linearisation.expand()
         shifts = state["shifts"]

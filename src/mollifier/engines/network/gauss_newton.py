@@ -93,6 +93,8 @@ class GaussNewton(LevenbergMarquardt):
     mollified.
     """
 
+    kept = (*LevenbergMarquardt.kept, "_best", "_updates")
+
     def __init__(
         self,
         objective: Objective,
@@ -196,7 +198,7 @@ class GaussNewton(LevenbergMarquardt):
         if self.held is not None:
             squares = self.held.misfits(self.linearisation, self.node_values())
             if self._best is not None:
-                change = squares - self._best[2]
+                change = squares - np.asarray(self._best[2])  # restored as torch's
                 if change.mean() > self.tuning.held_out_sds * change.std() / np.sqrt(len(change)):
                     self.weight = self.most = self._best[0]
                     self.set_parameters(self._best[1])
@@ -207,14 +209,13 @@ class GaussNewton(LevenbergMarquardt):
         super()._raise_weight()
 
     def state_dict(self) -> dict[str, Any]:
-        """As in `LevenbergMarquardt`, with the best weight by held-out error and the priors."""
+        """As in `Stage`, with the shapes of the priors."""
         shapes = {n: astuple(p.shape) for n, p in self.linearisation.priors.items()}
-        return super().state_dict() | {"best": self._best, "updates": self._updates, "shapes": shapes}
+        return super().state_dict() | {"shapes": shapes}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a saved state."""
         super().load_state_dict(state)
-        self._best, self._updates = state["best"], state["updates"]
         for name, shape in state["shapes"].items():
             self.linearisation.priors[name].shape = Shape(*shape)
 

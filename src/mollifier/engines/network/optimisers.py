@@ -49,11 +49,13 @@ class Adam(Stage):
         return self.objective()
 
     def state_dict(self) -> dict[str, Any]:
-        """Moments and schedule."""
-        return {"optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state_dict()}
+        """As in `Stage`, with moments and schedule."""
+        optimiser, schedule = self.optimiser.state_dict(), self.schedule.state_dict()
+        return super().state_dict() | {"optimiser": optimiser, "schedule": schedule}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a saved state."""
+        super().load_state_dict(state)
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
 
@@ -67,6 +69,7 @@ class WarmUp(Adam):
     """
 
     name = "warm-up"
+    kept = ("adopted", "targets")
     estimates = False
 
     def __init__(
@@ -122,16 +125,11 @@ class WarmUp(Adam):
         """The first guess of the unknowns, unless an answer gave it, and the sizes of the terms."""
         calibrate(self.objective, self.adopted)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Moments and schedule, and the fields that are fitted in place of the data."""
-        return super().state_dict() | {"adopted": self.adopted, "targets": dict(self.targets)}
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a saved state."""
         super().load_state_dict(state)
-        self.adopted = state["adopted"]
         where = self.objective.sizes.device
-        self.targets = {b: (x.to(where), v.to(where)) for b, (x, v) in state["targets"].items()}
+        self.targets = {b: (x.to(where), v.to(where)) for b, (x, v) in self.targets.items()}
 
 
 def _targets(
@@ -162,6 +160,7 @@ class Lbfgs(Stage):
     """
 
     name = "lbfgs"
+    kept = ("_before", "_still")
 
     def __init__(self, objective: Objective, steps: int, tolerance: float, tuning: NetworkTuning) -> None:
         self.objective, self.tolerance, self.tuning = objective, tolerance, tuning
@@ -200,15 +199,15 @@ class Lbfgs(Stage):
         return losses
 
     def state_dict(self) -> dict[str, Any]:
-        """Pairs of steps and gradients, and the counters of convergence."""
-        return {"optimiser": self.optimiser.state_dict(), "before": self._before, "still": self._still}
+        """As in `Stage`, with pairs of steps and gradients."""
+        return super().state_dict() | {"optimiser": self.optimiser.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a saved state."""
+        super().load_state_dict(state)
         self.optimiser.load_state_dict(state["optimiser"])
         # Torch casts the state to the first parameter's type; networks may be float32, numbers are float64.
         self.optimiser.state[self.parameters[0]].update(state["optimiser"]["state"].get(0, {}))
-        self._before, self._still = state["before"], state["still"]
 
 
 def _descended(objective: Objective, losses: Losses, parameters: Sequence[Tensor]) -> dict[str, float]:

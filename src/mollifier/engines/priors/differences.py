@@ -7,7 +7,7 @@ For the coefficients of a spline their squares are the penalty of P-splines (Eil
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache, reduce
+from functools import lru_cache
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,12 +15,12 @@ import scipy.sparse as sp
 from mollifier.engines.priors.matern import mixed
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.matrices import kron
 
 
 def differences_along(lattice: Grid, counts: Mapping[str, int]) -> sp.csr_array:
     """Differences of the orders ``counts`` along the axes of a lattice, over their spacing, (rows, p)."""
-    along = [differences(a, counts[a.name]) for a in lattice]
-    return sp.csr_array(reduce(lambda a, b: sp.kron(a, b, format="csr"), along))
+    return kron([differences(a, counts[a.name]) for a in lattice])
 
 
 @lru_cache(maxsize=64)

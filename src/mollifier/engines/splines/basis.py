@@ -13,6 +13,7 @@ from mollifier.engines.linalg.dense import contract
 from mollifier.mollify.arrays import Array, Index, Mask
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline
+from mollifier.mollify.matrices import row_products
 from mollifier.mollify.orders import Derivative
 
 _GAUSS = 6  # Gauss points in each cell: exact for products of splines of degree 5.
@@ -154,7 +155,7 @@ class Basis:
     def rows(self, points: Mapping[str, Array]) -> Array:
         """Every function at points (n,) along each coordinate, within the axes or a little beyond."""
         parts = [splines.matrix(0, points[c], beyond=True) for c, splines in self.splines.items()]
-        return reduce(lambda a, b: (a[:, :, None] * b[:, None, :]).reshape(len(a), -1), parts)
+        return reduce(row_products, parts)
 
     def within(self, gaps: Mask | None) -> int:
         """Number of functions that are not zero at all measured nodes; ``gaps`` marks those not measured."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import reduce
 from typing import Any, cast
 
 import numpy as np
@@ -29,7 +28,7 @@ from mollifier.mollify.arrays import Array
 from mollifier.mollify.differentiate import differentiate as differentiate_values
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import BSpline
-from mollifier.mollify.matrices import rows_matrix
+from mollifier.mollify.matrices import kron, rows_matrix
 from mollifier.mollify.orders import Derivative
 from mollifier.mollify.stencils import rows
 from mollifier.problem.inverse_problem import InverseProblem
@@ -180,5 +179,5 @@ def _matrix(grid: Grid, operator: Operator) -> sp.csr_array:
             else sp.eye_array(a.size)
             for a in grid
         ]
-        total = total + factor * reduce(lambda a, b: sp.kron(a, b, format="csr"), parts)
+        total = total + factor * kron(parts)
     return sp.csr_array(total)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import reduce
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,7 +15,7 @@ from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import Kernel
 from mollifier.mollify.layer import Jet, MollifierLayer, Resampler, Sampler
-from mollifier.mollify.matrices import product_matrix, taps_matrix
+from mollifier.mollify.matrices import kron, product_matrix, taps_matrix
 from mollifier.mollify.operators import TensorOperator
 from mollifier.mollify.orders import Derivative
 from mollifier.mollify.radius import Boundary
@@ -135,7 +134,7 @@ class Mollified(Derivatives):
         """A matrix on the layer's nodes as one on the lattice."""
         if not self._extension:
             return matrix
-        return sp.csr_array(matrix @ reduce(lambda a, b: sp.kron(a, b, format="csr"), self._extension))
+        return sp.csr_array(matrix @ kron(self._extension))
 
     def _emitted(self, network: nn.Module) -> Tensor:
         """The network at the layer's nodes, (channels, *nodes.shape), float64: axis by axis if separable."""
