@@ -124,6 +124,27 @@ def test_differentiate_dataarray_periodic():
     assert error[0] == pytest.approx(error[16], rel=1e-6)
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_differentiate_refuses_a_periodic_axis_with_its_first_value_again(noise):
+    """Its period would be one step too long, and derivatives at the seam wrong, without a word."""
+    x = np.linspace(0, 2 * np.pi, 65)
+    waves = np.sin(x) + np.cos(3 * x) + noise * np.random.default_rng(0).normal(size=(20, 65))
+    array = xr.DataArray(waves, dims=("n", "x"), coords={"x": ("x", x, {"periodic": True})})
+    grid = mf.Grid(mf.Axis.from_points("x", x, periodic=True))
+    for given in ((array,), (waves, grid)):
+        with pytest.raises(GridError, match=r"along the periodic axis 'x' repeat the first"):
+            mf.differentiate(*given, order="u_x", radius=0.5)
+    assert mf.differentiate(array.isel(x=slice(-1)), order="u_x", radius=0.5).shape == (20, 64)
+
+
+def test_differentiate_dataarray_keeps_a_dimension_of_names():
+    array = labelled().expand_dims(member=["a", "b"])
+    got = mf.differentiate(array, order="temperature_x", radius={"x": 0.2})
+    assert np.array_equal(got, array.mollifier.differentiate("temperature_x", radius={"x": 0.2}))
+    assert got.dims == array.dims
+    assert mf.differentiate(array, order="temperature_x", radius=0.2).dims == array.dims
+
+
 def test_differentiate_dataarray_units():
     """Units that are composed or missing are dropped."""
     array = labelled()

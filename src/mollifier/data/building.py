@@ -12,13 +12,13 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from mollifier.data.experiments import is_text, names_along
-from mollifier.data.periodic import repeats_first
 from mollifier.data.times import in_utc
 from mollifier.data.values import EXTENTS, check_text, is_complex, measured_array, real_array
 from mollifier.equations.names import TIME_NAMES, time_coordinate
 from mollifier.errors import DataError, GridError, check_known
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Axis
+from mollifier.mollify.periodic import repeats_first
 
 POINT = "point"
 COORDINATE_NAMES = ("x", "y", "z", "lon", "lat", "longitude", "latitude", *TIME_NAMES)
@@ -334,7 +334,9 @@ def _straightened(raw: xr.Dataset, lay: Dimensions, periodic: Mapping[str, Any])
         elif x.size > 1 and x.dtype.kind in "fiuM" and (x[1:] < x[:-1]).all():
             raw = raw.isel({name: slice(None, None, -1)})
             notes.append(f"{name} turned round, so that it increases")
-        if _period(raw, name, periodic) is True and repeats_first(raw, name, lay.variables):
+        there = [raw[v].transpose(name, ...) for v in lay.variables if name in raw[v].dims]
+        # One variable that shows the repeat suffices.
+        if _period(raw, name, periodic) is True and any(repeats_first(a.values) for a in there):
             raw = raw.isel({name: slice(-1)})
             notes.append(f"without the last slice along {name}, which repeats the first ({name} is periodic)")
     return raw.assign_attrs(selected="; ".join(filter(None, notes))) if any(notes) else raw

@@ -15,6 +15,7 @@ from mollifier.mollify.grid import Grid, axis_of
 from mollifier.mollify.kernels import BSpline, Kernel, namespace
 from mollifier.mollify.operators import TensorOperator
 from mollifier.mollify.orders import Derivative, Jet, Order, parse_orders
+from mollifier.mollify.periodic import repeats_first
 from mollifier.mollify.radius import Boundary, Radius
 
 
@@ -38,9 +39,9 @@ def differentiate(
         NumPy array or torch tensor of shape ``(..., *grid.shape)``, or xarray.DataArray. No values may be
         missing.
     grid
-        The nodes. A DataArray needs none: its dimensions with a coordinate are the axes (only those that
-        ``radius`` names, if it is a mapping), a coordinate's attribute ``periodic`` holds its period, and
-        the other dimensions are kept as they are.
+        The nodes. A DataArray needs none: its dimensions with a coordinate of numbers are the axes (only
+        those that ``radius`` names, if it is a mapping), a coordinate's attribute ``periodic`` holds its
+        period, and the other dimensions, as one of names, are kept as they are.
     order
         A name (``"u_xx"``) or multi-index (``{"x": 2}``) for one array; several of them for a jet.
         ``"u"`` is the smoothed field.
@@ -70,7 +71,8 @@ def differentiate(
     DataError
         If values are missing or not real numbers, or their shape is not the grid's.
     GridError
-        If coordinates do not increase, or the grid cannot carry the order at this radius.
+        If coordinates do not increase, the last values along a periodic axis repeat the first, or the grid
+        cannot carry the order at this radius.
 
     Examples
     --------
@@ -102,6 +104,7 @@ def differentiate(
                 f"should be {grid.shape}, the nodes along {grid.names}. Transpose the values or reorder the "
                 "axes."
             )
+    _check_seams(values, grid)
     derivatives = _derivatives(order, grid, field)
     orders = [tuple(d.along(n) for n in grid.names) for d in derivatives]
     kernel = BSpline(7) if kernel is None else kernel
@@ -176,6 +179,26 @@ def _checked(values: Any) -> Any:
     return values
 
 
+def _check_seams(values: Any, grid: Grid) -> None:
+    """Refuse NumPy's and xarray's values that hold the first slice of a periodic axis again, at its end."""
+    labelled = _is_labelled(values)
+    if not labelled and namespace(values) is not np:  # a tensor may be one of a transform, without values
+        return
+    for i, axis in enumerate(grid):
+        if axis.periodic:
+            lines = (
+                values.transpose(axis.name, ...).values
+                if labelled
+                else np.moveaxis(values, i - len(grid.axes), 0)
+            )
+            if repeats_first(lines):
+                raise GridError(
+                    f"The last values along the periodic axis '{axis.name}' repeat the first, so that its "
+                    f"period would be a step too long ({axis.length:g}): leave them out, as in "
+                    f"array.isel({axis.name}=slice(-1)) or values[..., :-1]."
+                )
+
+
 def _is_labelled(values: Any) -> bool:
     xarray = sys.modules.get("xarray")
     if xarray is not None and isinstance(values, xarray.Dataset):
@@ -211,7 +234,7 @@ def _labelled(
 
 def _grid_of(array: Any, radius: float | str | Mapping[str, float | str]) -> Grid:
     """The axes of a DataArray: its dimensions with a coordinate, or those that the radius names."""
-    names = [str(d) for d in array.dims if d in array.coords]
+    names = [str(d) for d in array.dims if d in array.coords and array.coords[d].dtype.kind not in "OUST"]
     if isinstance(radius, Mapping):
         check_known(
             radius, names, GridError, "The radius names '{}', which is no dimension with a coordinate."

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 import mollifier as mf
-from mollifier.data.periodic import repeats_first
+from mollifier.mollify.periodic import repeats_first
 
 KINDS = {
     "wave": lambda x, t: np.sin(x - 0.7 * t) + 0.5 * np.cos(2 * x - 1.4 * t),
@@ -32,8 +32,8 @@ def test_endpoint_that_is_not_repeated(kind, n):
     """No false alarm, with short waves, fronts and fields that are symmetric about the seam or flat there."""
     for noise in (0.0, 0.01, 0.1):
         for seed in range(10):
-            assert not repeats_first(wave(kind, n, False, noise, seed), "x", ["u"])
-            assert not repeats_first(wave(kind, n, False, noise, seed, 2), "x", ["u"])
+            assert not repeats_first(wave(kind, n, False, noise, seed).u.values)
+            assert not repeats_first(wave(kind, n, False, noise, seed, 2).u.values)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_endpoint_that_is_not_repeated(kind, n):
 )
 def test_endpoint_that_is_repeated(kind, n, noise):
     for seed in range(10):
-        assert repeats_first(wave(kind, n, True, noise, seed), "x", ["u"])
+        assert repeats_first(wave(kind, n, True, noise, seed).u.values)
 
 
 def test_speed_from_data_with_both_ends():
