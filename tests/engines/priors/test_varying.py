@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,16 @@ def test_edge_evidence_step_and_wave(make, kind):
         seek = search(field, make(kind))
         gains.append(edge_evidence(*adapted(seek, seek.anew())[:2])["k"])
     assert gains[0] > 8 > 0 > gains[1]
+
+
+def test_edge_evidence_follows_the_tuning():
+    """How flat a field is between edges is the caller's choice."""
+    sharp, blunt = (
+        edge_evidence(replace(seek, tuning=PriorTuning(flat=flat)), seek.anew())["k"]
+        for seek in [search(STEP, lattice("auto"))]
+        for flat in (0.1, 3.0)
+    )
+    assert sharp > blunt + 3
 
 
 def test_edge_evidence_apart_has_none():

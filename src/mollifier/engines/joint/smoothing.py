@@ -21,8 +21,8 @@ from mollifier.mollify.arrays import Array
 class Smoothing(Stage):
     """Fits each state's data by a smoothing spline, whose strength maximises the marginal likelihood.
 
-    It is one step, followed by a first guess of the unknowns (`calibrate`). It is one step, followed by a
-    first guess of the unknowns (`calibrate`); it sets the objective's ``attainable`` misfit.
+    It is one step, followed by a first guess of the unknowns (`calibrate`); it sets the objective's
+    ``attainable`` misfit.
     """
 
     name = "fit"

@@ -77,9 +77,10 @@ class PriorOnCoefficients(ABC):
         """A Matern prior in its place."""
         return self.of(FieldPrior(self.prior.lattice, "auto", tuning=tuning))
 
-    def with_edges(self, shift: Array, covariance: Array) -> PriorOnCoefficients:
+    def with_edges(self, shift: Array, covariance: Array, tuning: PriorTuning) -> PriorOnCoefficients:
         """A prior for edges in its place, about a posterior as in `varied`."""
-        prior, (x, spread) = field_prior(self.prior.lattice, EDGES), self.on_lattice(shift, covariance)
+        prior = field_prior(self.prior.lattice, EDGES, tuning=tuning)
+        x, spread = self.on_lattice(shift, covariance)
         prior.expect(spread)
         prior.about(x)
         return self.of(prior)
@@ -224,8 +225,8 @@ class LinearisedProblem:
 class EvidenceProfile:
     """Log-evidence of one field's prior of a shape along the logarithm of its strength, up to a constant.
 
-    The constant is the same for all shapes. The constant is the same for all shapes. The other fields have
-    the priors of ``choices``; of the field itself its shape counts.
+    The constant is the same for all shapes. The other fields have the priors of ``choices``; of the field
+    itself its shape counts.
     """
 
     def __init__(self, problem: LinearisedProblem, name: str, choices: Mapping[str, Choice]) -> None:

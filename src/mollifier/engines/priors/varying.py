@@ -57,7 +57,8 @@ def _over_smooth(search: PriorSearch, choices: Choices, name: str) -> float:
         search, choices, _ = adapted(*_searched(search, choices, name, matern, anew=True))
     edged, found = search, choices
     for step in range(search.tuning.edge_steps):
-        prior = search.problem.priors[name].with_edges(*edged.problem.posterior([(1.0, found)]))
+        posterior = edged.problem.posterior([(1.0, found)])
+        prior = search.problem.priors[name].with_edges(*posterior, search.tuning)
         edged, found = _searched(edged, found, name, prior, anew=not step)
     return edged.problem.log_evidence(found) - search.problem.log_evidence(choices)
 
