@@ -182,3 +182,29 @@ def test_true_condition_beside_a_hidden_state(condition):
         estimate = found.estimates[name]
         assert abs(estimate.value - truth) < 3 * estimate.sd
         assert foretold.numbers["information"]["numbers"][name]["sd"] == pytest.approx(estimate.sd, rel=0.2)
+
+
+def test_compartments_a_thousand_times_what_is_counted_at_first():
+    """Two starts led to b = 0, which leaves a single term in an equation, and ended the search."""
+
+    def rate(_, y):
+        new, fallen = 0.5 * y[0] * y[2] / 1e4, 0.2 * y[1]
+        return [-new, new - fallen, fallen - 0.15 * y[2]]
+
+    t = np.arange(0.0, 80.0)
+    infected = solve_ivp(rate, (0, 79), [9990.0, 5.0, 5.0], "LSODA", t, rtol=1e-9).y[2]
+    counts = np.random.default_rng(5).negative_binomial(40, 40 / (40 + infected)).astype(float)
+    found = mf.solve(
+        mf.InverseProblem(
+            ["S_t = -b*S*I/1e4", "E_t = b*S*I/1e4 - 0.2*E", "I_t = 0.2*E - g*I"],
+            mf.Observations({"I": counts}, {"t": t}),
+            {"b": mf.ScalarUnknown(lower=0.0), "g": mf.ScalarUnknown(lower=0.0)},
+            states={"S": mf.StateUnknown(), "E": mf.StateUnknown()},
+            conditions=[mf.Condition("S = 9990", at={"t": 0})],
+        ),
+        "joint",
+    )
+    assert found.status.ok
+    for name, truth in (("b", 0.5), ("g", 0.15)):
+        estimate = found.estimates[name]
+        assert abs(estimate.value - truth) < 3 * estimate.sd < 0.15 * truth

@@ -34,13 +34,18 @@ class Trial:
     sizes: Array  #: Rms of each equation's terms, in the same unit.
     numbers: Array  #: Of the unknowns, shape (k,).
 
+    def holds(self, most: float) -> bool:
+        """Whether no equation leaves more than a share of its terms: else it does not hold at all."""
+        return bool(np.all(self.residuals <= most * self.sizes))
+
 
 class HiddenStart(Stage):
     """Takes some steps of `Joint` from several levels of the hidden states, and keeps the best.
 
     One step is one trial; the last one is that which leads to the numbers of the best one before it. Trials
     are compared by the data's misfit and the equations' residuals. These are relative to the typical size of
-    the equation's terms in all trials: in one, large terms may cancel.
+    the equation's terms in all trials: in one, large terms may cancel. Trials in which an equation does not
+    hold, as one that its unknowns at zero leave with a single term, come after all others.
     """
 
     name = "start"
@@ -84,7 +89,8 @@ class HiddenStart(Stage):
         self.trials.append(found)
         first, second = (*self._ranked(), found)[:2]
         near = np.abs(first.numbers - second.numbers) <= self.tuning.trials_agree * np.abs(first.numbers)
-        if second is not first and len(numbers) and near.all():
+        hold = found.holds(self.tuning.trial_holds) and first.holds(self.tuning.trial_holds)
+        if second is not first and hold and len(numbers) and near.all():
             self.finished = "two starts lead to the same numbers"
         return losses
 
@@ -93,9 +99,9 @@ class HiddenStart(Stage):
         typical = np.median([t.sizes for t in self.trials], axis=0)
         share = self.tuning.trial_weight / self.objective.tau**2
 
-        def score(trial: Trial) -> float:
+        def score(trial: Trial) -> tuple[bool, float]:
             found = trial.data + share * float(np.sum((trial.residuals / typical) ** 2))
-            return found if np.isfinite(found) else np.inf
+            return not trial.holds(self.tuning.trial_holds), found if np.isfinite(found) else np.inf
 
         return sorted(self.trials, key=score)
 

@@ -97,6 +97,8 @@ class JointTuning(CollocatedTuning):
     trial_steps: int = 10
     #: Relative difference of all numbers up to which the two best trials have found the same.
     trials_agree: float = 0.1
+    #: Share of an equation's terms that a trial may leave; with more the equation does not hold in it.
+    trial_holds: float = 0.5
     trial_weight: float = 0.1  #: Weight of the equation where trials are compared.
 
     # -- strengths of the states' smoothness priors
