@@ -25,8 +25,9 @@ from mollifier.engines.identifiability.slopes import (
 )
 from mollifier.engines.identifiability.structure import Terms, terms_at_samples
 from mollifier.engines.identifiability.undetermined import HALVED, RATIO, Direction, free_directions
+from mollifier.engines.linalg.dense import reciprocal
 from mollifier.errors import MollifierError
-from mollifier.mollify.arrays import Array, rms
+from mollifier.mollify.arrays import Array, finite_mean, rms
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.labels import labels
@@ -209,27 +210,41 @@ def _projected(
 
 
 def _empty(terms: Terms) -> tuple[list[str], list[str]]:
-    """Unknowns whose factor is zero, and those whose factor does not exceed the noise."""
+    """Unknowns whose factor is zero, and those whose factor does not exceed the noise.
+
+    A factor exceeds it by its mean square over all samples, or in units of the noise at each: a thin front
+    has little of all samples, and noise may be less there than elsewhere. It is zero only where its size is
+    small and, in units of the noise, compatible with zero.
+    """
     zero, drowned = [], []
     chance = 2 * _SURE * np.sqrt(2 / min(max(terms.independent, 1.0), terms.count))
     for name in terms.problem.unknowns:
-        signal, noise, natural = _power(terms, name)
+        signal, noise, natural, excess = _power(terms, name)
         most = np.sqrt(max(signal, 0.0) + chance * noise)
-        if signal > chance * noise and most > _NOTHING * natural:
+        if most > _NOTHING * natural and (signal > chance * noise or excess > chance):
             continue
-        (zero if most <= _SMALL * natural else drowned).append(name)
+        empty = most <= _NOTHING * natural or (most <= _SMALL * natural and excess <= chance / 2)
+        (zero if empty else drowned).append(name)
     return zero, drowned
 
 
-def _power(terms: Terms, name: str) -> tuple[float, float, float]:
-    """Mean square of an unknown's factor without its noise; that noise; and the factor's natural size."""
+def _power(terms: Terms, name: str) -> tuple[float, float, float, float]:
+    """Mean square of an unknown's factor without its noise; that noise; and the factor's natural size.
+
+    The last is the mean square in units of the noise at each sample, less the 1 that noise alone has.
+    """
     powers = []
     for equation in terms.problem.system.equations:
         for d in terms.problem.system.derivatives[name]:
             slope = equation.partial(d.name)
-            noise = terms.noise_variance(terms.by_noise(slope.expression))
+            values, variances = terms.values(slope), terms.noise_variances(terms.by_noise(slope.expression))
+            noise = finite_mean(variances)
             natural = float(np.nan_to_num(np.abs(terms.values(slope, {**terms.env, **terms.natural}))).max())
-            powers.append((rms(terms.values(slope)) ** 2 - noise, noise, natural))
+            known = np.isfinite(values) & np.isfinite(variances)
+            excess = 0.0
+            if noise > 0 and known.any():
+                excess = float(np.mean(values[known] ** 2 * reciprocal(variances[known]))) - 1
+            powers.append((rms(values) ** 2 - noise, noise, natural, excess))
     return max(powers, key=lambda p: p[0] / (p[2] or 1.0) ** 2)
 
 

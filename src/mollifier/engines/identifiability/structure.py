@@ -75,8 +75,12 @@ class Terms:
 
     def noise_variance(self, slopes: list[ArrayFunction], env: Mapping[str, Any] | None = None) -> float:
         """The mean variance of an expression's noise at the samples, by its slopes from `by_noise`."""
+        return finite_mean(self.noise_variances(slopes, env))
+
+    def noise_variances(self, slopes: list[ArrayFunction], env: Mapping[str, Any] | None = None) -> Array:
+        """The variances of an expression's noise at the samples, shape (n,)."""
         g = self.stacked(slopes, env)
-        return finite_mean(np.einsum("nq,nqp,np->n", g, self.covariance, g))
+        return np.einsum("nq,nqp,np->n", g, self.covariance, g)
 
 
 def terms_at_samples(problem: InverseProblem, features: Mapping[str, float]) -> Terms:
