@@ -53,6 +53,48 @@ def test_residual_gate_structure(kind):
     assert kind in status.message
 
 
+def counted(noise: np.ndarray) -> tuple[mf.InverseProblem, Solution]:
+    """A curve of 140 days with an answer whose state is the truth."""
+    t = np.arange(140.0)
+    u = np.exp(-t / 100)
+    data = mf.Observations({"u": u + noise}, {"t": t}, noise={"u": 0.02})
+    problem = mf.InverseProblem("u_t = -a*u", data, {"a": mf.ScalarUnknown()})
+    rows = {
+        "t": t,
+        "u": u + noise,
+        "u_sd": np.full(140, 0.02),
+        "u_fitted": u,
+        "u_held_out": np.arange(140) % 9 == 4,
+    }
+    fit = xr.Dataset({n: ("observation", v) for n, v in rows.items()}).set_coords("t")
+    empty = xr.Dataset({"loss": ("step", [])})
+    return problem, Solution(mf.Status("converged"), {}, xr.Dataset(), fit, empty, {"engine": "joint"})
+
+
+def test_residual_gate_weekdays():
+    """A cycle is named with its period and noted; it is no slow change, and what is one is seen beside it."""
+    rng, t = np.random.default_rng(0), np.arange(140)
+    week = np.array([-1.3, -0.9, 0.4, 0.5, 0.4, 0.5, 0.4])[t % 7]
+    white = rng.standard_normal(140)
+    status = independent_residuals(*counted(0.02 * (white + 1.5 * week)))
+    assert status is not None
+    assert status.ok
+    assert "repeat every 7 along t" in status.message
+    slow = np.convolve(rng.standard_normal(159), np.ones(20) / 4, "valid")
+    status = independent_residuals(*counted(0.02 * (white + 1.5 * week + 2 * slow)))
+    assert status is not None
+    assert status.name == "misfit"
+    assert "slow change" in status.message
+
+
+def test_residual_gate_slow_noise_is_no_cycle():
+    """In 40 draws of noise correlated over three days, which raises neighbouring frequencies alike."""
+    for seed in range(40):
+        w = np.random.default_rng(seed).standard_normal(145)
+        status = independent_residuals(*counted(0.02 * np.convolve(w, 0.7 ** np.arange(6), "valid")))
+        assert status is None or "repeat" not in status.message
+
+
 def test_residual_gate_white():
     """No alarm in 60 draws of white noise, nor for an engine that does not solve for the states."""
     for seed in range(60):

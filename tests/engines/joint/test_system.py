@@ -76,3 +76,17 @@ def test_intervals_of_a_stiffness_do_not_depend_on_rounding():
     assert float(np.sqrt(np.mean(z**2))) < 1.5
     assert found.status.name == "undetermined"
     assert mf.check(problem).verdict == "cannot be answered"
+
+
+def test_states_that_cannot_be_eliminated_end_the_run(monkeypatch):
+    """Numbers that overflow in the elimination: it was an error of the linear algebra that escaped."""
+
+    class Overflowing(Eliminated):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.schur = np.full_like(self.schur, np.inf)
+
+    monkeypatch.setattr("mollifier.engines.joint.system.Eliminated", Overflowing)
+    data = mf.Observations({"u": np.exp(-T / 4)}, {"t": T}, noise={"u": 0.01})
+    found = mf.solve(mf.InverseProblem("u_t = -a*u", data, {"a": mf.ScalarUnknown()}), "joint")
+    assert found.status.name == "non-finite loss"

@@ -2,7 +2,8 @@
 
 One gain or offset for each sensor or frame and correlation along them, or along the only coordinate, are seen
 in the residuals, and so are terms that the equation lacks. A fit absorbs part of the noise, which makes its
-residuals slightly negatively correlated: the tests are one-sided.
+residuals slightly negatively correlated: the tests are one-sided. A cycle in time, such as weekdays, is noted
+and taken away first: it is no slow change, and hardly moves what is estimated over many of its periods.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import numpy as np
 
 from mollifier.data.effects import Rows, Seen
 from mollifier.data.noise_structure import EFFECTS, Kind, NoiseFinding
+from mollifier.engines.gates.cycle import cycle
 from mollifier.engines.gates.noise import FEWEST
 from mollifier.engines.registry import ENGINES
 from mollifier.equations.names import time_coordinate
@@ -28,13 +30,19 @@ _SERIES = "series"  # residuals over one coordinate
 
 
 def independent_residuals(problem: InverseProblem, solution: Solution) -> Status | None:
-    """A misfit where residuals have something in common along a sensor or within a frame, if not declared."""
+    """A misfit where residuals have something in common along a sensor or within a frame, if not declared.
+
+    A note of a cycle in time.
+    """
     engine = str(solution.provenance.get("engine"))
     if engine not in ENGINES or not ENGINES[engine].solves_states:
         return None
+    notes = []
     for f in problem.fields:
         declared = {e.kind for e in problem.data.noise_effects(f)}
-        for group, rows in _rows(problem, solution, f).items():
+        note, groups = _rows(problem, solution, f)
+        notes += [note] if note else []
+        for group, rows in groups.items():
             seen = _grave(rows)
             if seen is not None and not declared & {seen.how, f"{group}_{seen.how}"}:
                 what = {"gain": "gain", "offset": "offset", "correlated": "slow change"}[seen.how]
@@ -46,7 +54,7 @@ def independent_residuals(problem: InverseProblem, solution: Solution) -> Status
                     "something; the standard errors assume independent noise. If it is the noise, declare "
                     f"it, as {_declaration(problem, solution, f, group, rows, seen)}",
                 )
-    return None
+    return Status("converged", "; ".join(notes)) if notes else None
 
 
 def _declaration(
@@ -77,27 +85,41 @@ def _grave(rows: Rows) -> Seen | None:
     return seen
 
 
-def _rows(problem: InverseProblem, solution: Solution, field: str) -> dict[str, Rows]:
-    """Standardised residuals by sensor in order of time, and by frame, where there are enough of either."""
-    fit = solution.fit
+def _rows(problem: InverseProblem, solution: Solution, field: str) -> tuple[str, dict[str, Rows]]:
+    """A note of a cycle in standardised residuals; these without it, where there are enough of either.
+
+    By sensor in order of time, and by frame.
+    """
+    fit, names = solution.fit, problem.data.coordinates_of(field)
+    time = names[0] if len(names) == 1 else time_coordinate(names)
+    if not time:
+        return "", {}
     z = solution.scaled_errors(field)
     kept = np.isfinite(z) & ~fit[f"{field}_held_out"].values.astype(bool)
-    names = problem.data.coordinates_of(field)
-    time = time_coordinate(names)
+    z, t = z[kept], fit[time].values[kept]
+    place = np.stack([fit[c].values[kept] for c in names if c != time] or [np.zeros(len(z))], axis=-1)
+    sensor = np.unique(place, axis=0, return_inverse=True)[1].ravel()
+    note, found = "", cycle(t, z, sensor) if np.issubdtype(t.dtype, np.number) else None
+    if found is not None:
+        z = found.left
+        note = (
+            f"the residuals of {field} repeat every {found.period:.2g} along {time} "
+            f"({100 * found.share:.0f} % of their variance), as by weekdays or mains hum, which standard "
+            f"errors take for noise: give the cycle as known data in the equation, or average {field} over it"
+        )
     if len(names) == 1:
-        order = np.argsort(fit[names[0]].values[kept])
-        series = z[kept][order][None]
-        return {_SERIES: Rows(series, 0 * series, np.ones_like(series))} if series.size >= FEWEST else {}
-    if not time:
-        return {}
+        series = z[np.argsort(t)][None]
+        rows = Rows(series, 0 * series, np.ones_like(series))
+        return note, {_SERIES: rows} if series.size >= FEWEST else {}
     level = (fit[f"{field}_fitted"].values / fit[f"{field}_sd"].values)[kept]
-    t = fit[time].values[kept]
-    place = np.stack([fit[c].values[kept] for c in names if c != time], axis=-1)
-    groups = {"sensor": (np.unique(place, axis=0, return_inverse=True)[1].ravel(), t)}
+    groups = {"sensor": (sensor, t)}
     groups["frame"] = np.unique(t, return_inverse=True)[1].ravel(), place[:, 0]
-    found = {n: _stacked(z[kept], level, *group) for n, group in groups.items()}
+    stacked = {n: _stacked(z, level, *group) for n, group in groups.items()}
     few = _FEWEST
-    return {n: r for n, r in found.items() if len(r.values) >= few and r.there.sum() >= few * len(r.values)}
+    enough = {
+        n: r for n, r in stacked.items() if len(r.values) >= few and r.there.sum() >= few * len(r.values)
+    }
+    return note, enough
 
 
 def _stacked(values: Array, level: Array, group: Index, order: Array) -> Rows:

@@ -83,9 +83,14 @@ class Bordered:
         self._present: tuple[Mapping[str, Choice], tuple[Array, Array]] | None = None
         # Mean information of the data on a value at a node: damping is relative to it.
         self.unit = sum(float(np.square(d.matrix.data).sum()) for d in linearisation.data) / layout.core_size
+        n = self.normal
+        parts = (n.core.data, n.between.data, n.border, n.core_gradient, n.border_gradient)
+        #: Whether every number is finite, those of the eliminated states too.
+        self.finite = all(bool(np.isfinite(p).all()) for p in parts)
         if self.finite:
-            self._factor = factored(self.normal.core)
-            self._slope = self._factor.forward(self.normal.core_gradient)
+            self._factor = factored(n.core)
+            self._slope = self._factor.forward(n.core_gradient)
+            self.finite = bool(np.isfinite(self._slope).all() and np.isfinite(self.eliminated.schur).all())
 
     def _condition(self, part: Residuals, slopes: Slopes, name: str) -> None:
         """Store normal equations (p, p) and (p,) of the measurements of a field."""
@@ -96,13 +101,6 @@ class Bordered:
                 count * (rows.T @ rows).toarray(),
                 count * np.asarray(rows.T @ part.values),
             )
-
-    @property
-    def finite(self) -> bool:
-        """Whether every number is finite."""
-        n = self.normal
-        parts = (n.core.data, n.between.data, n.border, n.core_gradient, n.border_gradient)
-        return all(bool(np.isfinite(p).all()) for p in parts)
 
     @cached_property
     def eliminated(self) -> Eliminated:
