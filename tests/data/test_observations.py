@@ -102,6 +102,13 @@ def test_dates_with_a_time_zone_become_seconds():
     assert obs.dataset["t"].attrs["origin"].startswith("2024-03-30T23")
 
 
+def test_tensors_with_a_gradient_are_taken():
+    torch = pytest.importorskip("torch")
+    values = torch.arange(5.0, requires_grad=True)
+    obs = Observations({"u": values}, {"x": torch.linspace(0, 1, 5)})
+    assert np.array_equal(obs.dataset["u"].values, np.arange(5.0))
+
+
 def test_variables_of_text_are_left_out():
     """Names of stations beside the values are no variable, unless they are named."""
     named = field().assign(station=("x", [f"s{i}" for i in range(field().sizes["x"])]))

@@ -170,9 +170,10 @@ def heat_data():
     return Observations(values={"u": np.exp(-t) * np.sin(3 * x)}, points={"x": x, "t": t}, noise=0.01)
 
 
-def test_problem_takes_numbers_of_numpy_and_a_single_field_name():
+@pytest.mark.parametrize("two", [np.int64(2), np.array(2.0)])
+def test_problem_takes_numbers_of_numpy_and_a_single_field_name(two):
     problem = InverseProblem(
-        "u_t = D*u_xx + c*u", heat_data(), {"D": ScalarUnknown(lower=np.float64(0))}, {"c": np.int64(2)}, "u"
+        "u_t = D*u_xx + c*u", heat_data(), {"D": ScalarUnknown(lower=np.float64(0))}, {"c": two}, "u"
     )
     assert problem.constants == {"c": 2.0}
     assert problem.fields == ("u",)

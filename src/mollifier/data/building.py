@@ -133,6 +133,9 @@ def _period(raw: xr.Dataset, name: str, periodic: Mapping[str, Any]) -> bool | f
 
 
 def _array(name: str, given: ArrayLike) -> Any:
+    detach: Any = getattr(given, "detach", None)
+    if detach is not None:  # a tensor, which may be on a device or have a gradient
+        given = detach().cpu()
     try:
         return given if np.ma.isMaskedArray(given) else np.asarray(given)
     except ValueError:

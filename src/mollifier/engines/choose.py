@@ -14,7 +14,7 @@ from mollifier.problem.inverse_problem import InverseProblem
 #: What a problem may ask that not every engine takes, each with whether it does: see `Engine.questions`.
 QUESTIONS: Mapping[str, Callable[[InverseProblem], bool]] = {
     "conditions that give no boundary term": lambda problem: not carried(without_hidden(problem) or problem),
-    "data read in blocks": lambda problem: problem.data.whole is not None,
+    "data read in blocks (obs.load() takes them into memory)": lambda problem: problem.data.whole is not None,
     "edges at unknown places": lambda problem: moving_edge(problem.system) is not None,
     "hidden states that it cannot eliminate": lambda problem: without_hidden(problem) is None,
     "laws of the state": lambda problem: bool(problem.laws),

@@ -362,12 +362,14 @@ def _numbers(constants: Any) -> dict[str, float]:
             f"constants={constants!r} was given; names with numbers were expected, as in "
             "constants={'c': 2.0}."
         )
+    # An array without dimensions is a number.
+    constants = {n: v.item() if hasattr(v, "item") and np.ndim(v) == 0 else v for n, v in constants.items()}
     for name, value in constants.items():
         if not isinstance(name, str) or not name.isidentifier():
             raise ConfigurationError(f"The constant {name!r} has no name that an equation can hold, as 'c'.")
         if not is_number(value):
             raise ConfigurationError(
-                f"The constant '{name}' was given as {value!r}; a finite real number below 1e60 was "
+                f"The constant '{name}' was given as {value!r:.70}; a finite real number below 1e60 was "
                 "expected. A coefficient that varies belongs to the data."
             )
     return {str(n): float(v) for n, v in constants.items()}

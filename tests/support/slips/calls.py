@@ -64,6 +64,7 @@ CALLS = [
     ('P(constants=["c"])', "constants=['c'] was given; names with numbers were expected, as in constants={'c': 2.0}."),
     ('P(constants={"c": None})', "The constant 'c' was given as None; a finite real number below 1e60 was expected"),
     ('P(constants={"c": "2"})', "The constant 'c' was given as '2'; a finite real number below 1e60 was expected"),
+    ('P(constants={"c": np.ones(400)})', "1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1., 1.,; a finite real number below 1e60"),
     ('P(constants={"c": np.ones(3)})', "The constant 'c' was given as array([1., 1., 1.]); a finite real number below 1e60 was expected"),
     ('P(constants={"c": 1j})', "The constant 'c' was given as 1j; a finite real number below 1e60 was expected"),
     ('P(constants={"c": True})', "The constant 'c' was given as True; a finite real number below 1e60 was expected"),

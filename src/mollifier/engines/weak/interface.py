@@ -35,7 +35,12 @@ class WeakEngine(Engine):
     name = "weak"
     settings = WeakSettings
     questions = frozenset(
-        {"data read in blocks", "laws of the state", "monotone fields", "noise that values share"}
+        {
+            "data read in blocks (obs.load() takes them into memory)",
+            "laws of the state",
+            "monotone fields",
+            "noise that values share",
+        }
     )
 
     def unsuited(self, problem: InverseProblem) -> str | None:
