@@ -26,6 +26,7 @@ from mollifier.engines.joint.hidden import HiddenStart
 from mollifier.engines.joint.layout import Layout
 from mollifier.engines.joint.levels import LevelSearch
 from mollifier.engines.joint.settings import JointSettings
+from mollifier.engines.joint.skewed import unless_skewed
 from mollifier.engines.joint.smoothing import Smoothing
 from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import Joint
@@ -82,7 +83,7 @@ def solve_joint(request: Request) -> Solution:
     answer = _edged(passes, settings, found, joint, given)
     wide = wide_number(found, joint) if answer is found else ""
     if not wide:
-        return answer
+        return unless_skewed(found, joint) if answer is found else answer
     request = replace(passes.request, settings=settings)
     return over_values(request, wide, found, lambda r: passes.run(r, smooth))
 

@@ -146,6 +146,12 @@ class JointTuning(CollocatedTuning):
     wide_width: float = 1.25
     wide_most: int = 16  #: Most values that are tried.
 
+    # -- far along the least certain direction of a field
+    far_sds: float = 4.0  #: Standard errors at which the likelihood is compared with a quadratic.
+    #: Ratio to the quadratic's rise, either way, from which the field is undetermined.
+    far_ratio: float = 2.5
+    far_steps: int = 2  #: Steps in which all else follows.
+
     # -- an edge of unknown place
     edge_places: int = 9  #: Evenly spaced places at which the edge is taken to be first.
     #: Share of the posterior between neighbouring places above which one between them is tried.
