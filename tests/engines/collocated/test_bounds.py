@@ -1,4 +1,4 @@
-"""Bounds of hidden states at which a condition puts them."""
+"""Bounds of hidden states of which a condition gives values."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ def question(**bounds):
     )
 
 
-def test_a_state_that_begins_at_its_bound_is_found():
-    """Within its bound, and as without one: raw values of a bijection would grow without end."""
-    found = mf.solve(question(lower=0.0), "joint", rng=0)
+@pytest.mark.parametrize("lower", [0.0, -0.05])
+def test_a_state_that_begins_at_its_bound_or_next_to_it_is_found(lower):
+    """As without one: raw values of a bijection would grow without end, or within less than a cell."""
+    found = mf.solve(question(lower=lower), "joint", rng=0)
     free = mf.solve(question(), "joint", rng=0)
     assert found.status.name == "converged"
     for name, truth in (("k", 0.25), ("q", 0.4)):
