@@ -291,14 +291,15 @@ def _collocated() -> Iterator[Work]:
         fine = {"collocation": {"nodes": {"x": nodes, "y": nodes}}}
         run = partial(mf.solve, heat.problem(heat.measurements(points)), engine="joint", settings=fine)
         yield Work(f"joint, a field of the plate, {nodes}^2 nodes", points, lambda run=run: run)
-    movie = lambda: partial(mf.solve, _movie(), engine="joint")  # noqa: E731
-    yield Work("joint, movie 16 x 64 x 64, a number", 65_536, movie)
+    yield Work(
+        "joint, movie 16 x 64 x 64, a number", 65_536, lambda: partial(mf.solve, movie(), engine="joint")
+    )
     for names, points in (("xyt", 100_000), ("xyzt", 10_000)):
         name = f"network, a Gauss-Newton step, {len(names)} coordinates"
         yield Work(name, points, partial(_newton, points, names))
 
 
-def _movie() -> mf.InverseProblem:
+def movie() -> mf.InverseProblem:
     """Diffusion of three waves on a plate, exact, with 2 % noise."""
     x, t = np.linspace(0, 2, 64), np.linspace(0, 1, 16)
     mesh = np.meshgrid(x, x, t, indexing="ij", sparse=True)

@@ -64,6 +64,11 @@ class Radius(dict[str, float]):
         return {a.name: self[a.name] / a.spacing for a in self.grid}
 
     @property
+    def reach(self) -> dict[str, int]:
+        """Most nodes on either side of a place between nodes to which the kernel gives weight."""
+        return {n: int(np.ceil(cells * (1 - 1e-12))) for n, cells in self.cells.items()}
+
+    @property
     def widest(self) -> Radius:
         """Twice the radius, at most half a period: up to where a learnable radius may grow."""
         most = {a.name: a.length / 2 if a.periodic else np.inf for a in self.grid}

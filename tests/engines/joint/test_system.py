@@ -10,6 +10,7 @@ from scipy.optimize import approx_fprime
 import mollifier as mf
 from mollifier.engines.joint.eliminated import Eliminated
 from mollifier.engines.linalg.banded import factored
+from mollifier.engines.linalg.memory import BLOCK
 
 T = np.linspace(0, 8, 200)
 
@@ -19,9 +20,15 @@ def logistic(numbers: np.ndarray) -> np.ndarray:
     return most / (1 + (most / start - 1) * np.exp(-r * T))
 
 
-@pytest.mark.parametrize("noisy", [slice(100, 200), slice(0, 50)])
-def test_dispersion_is_that_of_the_samples_that_count(noisy):
-    """Noise of 0.01 as stated, but three times that in a part of the samples: errors of least squares."""
+@pytest.mark.parametrize(
+    ("noisy", "block"), [(slice(100, 200), BLOCK), (slice(0, 50), BLOCK), (slice(0, 50), 1)]
+)
+def test_dispersion_is_that_of_the_samples_that_count(noisy, block, monkeypatch):
+    """Noise of 0.01 as stated, but three times that in a part of the samples: errors of least squares.
+
+    Also where the rows of the samples are formed one at a time.
+    """
+    monkeypatch.setattr("mollifier.engines.linalg.memory.BLOCK", block)
     true, size = np.array([1.0, 1.0, 0.1]), np.full(T.size, 0.01)
     size[noisy] *= 3
     u = logistic(true) + size * np.random.default_rng(3).standard_normal(T.size)

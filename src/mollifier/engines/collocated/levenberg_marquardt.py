@@ -110,10 +110,12 @@ class LevenbergMarquardt(Stage):
                 after = self._corrected(after)
             if np.isfinite(after["loss"]) and after["loss"] < before["loss"]:
                 self.damping = max(self.damping / 3, self.tuning.least_damping)
+                del system  # The verdict forms its own, and memory holds one.
                 self._judge(before["loss"], after["loss"], predicted)
                 return after
             self.damping *= 4
         self.set_parameters(start)
+        del system
         self._judge_failure(before["loss"], predicted)
         return before
 

@@ -22,6 +22,7 @@ _START, _STEPS, _FACTOR, _NODE, _UNKNOWN, _COUPLED = 1.2, 35, 2e-10, 3.5e-5, 2.2
 # Share of that which a fit with edges takes: its prior has one shape, and it starts from an answer.
 _EDGED = 0.25
 _MIB, _MIB_NODE, _MIB_UNKNOWN = 400.0, 0.028, 0.7  # MiB: start, per node, per unknown.
+_MIB_ENTRY = 60 / 2**20  # MiB: an entry of the rows of the data, of which two systems hold copies.
 
 
 class JointEngine(Engine):
@@ -72,7 +73,9 @@ class JointEngine(Engine):
         seconds, mebibytes = fit(tuning.field_cells, 1)
         free = [n for n in problem.may_have_edges("auto", "tv") if not problem.unknown_fields[n].smoothness]
         edges = _EDGED * fit(tuning.edge_cells, 2)[0] if free else 0.0
-        return Cost(_START + solves * seconds, mebibytes, edges)
+        taps = float(np.prod([2 * n for n in collocation.radius.reach.values()]))
+        entries = taps * sum(len(problem.data.samples(f).values) for f in problem.fields)
+        return Cost(_START + solves * seconds, mebibytes + _MIB_ENTRY * entries, edges)
 
     def solve(self, request: Request) -> Solution:
         """Solve by `mollifier.engines.joint.engine.solve_joint`, for the place of an edge many times."""

@@ -89,7 +89,8 @@ class Layout:
         for (b, channel), matrix in part.fields.items():
             if b != self.core:
                 continue
-            column = (self.order * self.channels + channel)[matrix.indices]
+            # In the type of the indices: a wider one would be copied.
+            column = (self.order * self.channels + channel).astype(matrix.indices.dtype)[matrix.indices]
             shape = (len(part.values), self.core_size)
             moved = sp.csr_array((matrix.data, column, matrix.indptr), shape=shape)
             total = moved if total is None else sp.csr_array(total + moved)

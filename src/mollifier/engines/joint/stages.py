@@ -321,6 +321,7 @@ class Joint(LevenbergMarquardt):
             if not system.finite:
                 break
             self.set_parameters(self.parameters() + system.holding(*names))
+            del system  # Memory holds one: the next is formed in its place.
             least = min(least, self.losses()["loss"])
         return least
 

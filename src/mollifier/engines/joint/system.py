@@ -21,6 +21,7 @@ from mollifier.engines.joint.spline import FieldPriors
 from mollifier.engines.joint.tuning import JointTuning
 from mollifier.engines.linalg.banded import BandedCholesky, factored
 from mollifier.engines.linalg.dense import solved
+from mollifier.engines.linalg.memory import rows_at_once
 from mollifier.engines.priors.evidence import LinearisedProblem
 from mollifier.engines.priors.shapes import Choice
 from mollifier.mollify.arrays import Array, Mask
@@ -218,9 +219,10 @@ class Bordered:
         ``core`` and ``border`` are k changes, of shapes (n, k) and (p, k).
         """
         slopes = Slopes(self.objective.model)
-        step = 1 + self.tuning.most_numbers // (8 * border.shape[1] + 1)
         for part in rows:
             u, v = self.layout.core_rows(part), self.layout.border_rows(part, slopes)
+            entries = sum(m.nnz for m in (u, v) if m is not None) / max(len(part.values), 1)
+            step = rows_at_once(entries + border.shape[1])
             for some in (slice(low, low + step) for low in range(0, len(part.values), step)):
                 change = np.zeros((len(part.values[some]), border.shape[1]))
                 if u is not None:

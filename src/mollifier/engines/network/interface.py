@@ -15,7 +15,7 @@ from mollifier.problem.solution import Solution
 
 # Seconds: start, a step, per entry of its rows, per slope at a node, steps; weights (docs: check).
 _START, _STEP, _PER_ENTRY, _PER_SLOPE, _STEPS, _WEIGHTS = 10.0, 0.15, 4e-8, 2e-8, 60, 900
-_MIB, _BYTES = 390.0, 8.0  # MiB: start, bytes of a slope.
+_MIB, _BYTES, _SAMPLE = 390.0, 8.0, 2500.0  # MiB at the start, bytes of a slope, bytes of a sample.
 
 
 class NetworkEngine(Engine):
@@ -42,19 +42,21 @@ class NetworkEngine(Engine):
     def cost(self, problem: InverseProblem, collocation: Collocation) -> Cost:
         """Gauss-Newton: rows of equations and data, and slopes at the kernel's nodes, by weights."""
         tuning, nodes = NetworkTuning(), float(np.prod([a.size for a in collocation.grid]))
-        reach = {a.name: np.ceil(collocation.radius.cells[a.name]) for a in collocation.grid}
+        reach = collocation.radius.reach
         taps = float(np.prod([2 * n for n in reach.values()]))
         past = {a.name: 0.0 if a.periodic else 2 * (reach[a.name] - 1) for a in collocation.grid}
         halo = float(np.prod([a.size + past[a.name] for a in collocation.grid]))
         nets = len(problem.all_states) + len(problem.unknown_fields)
+        held = 0.0
         entries, slopes = nodes * _WEIGHTS * len(problem.system.equations), halo * _WEIGHTS * nets
         for f in problem.fields:
             samples = len(problem.data.samples(f).values)
+            held += _SAMPLE * samples
             moved = tuning.moved(samples, taps, nodes, _WEIGHTS)
             entries += nodes * _WEIGHTS if moved else tuning.sample_work(samples, taps, _WEIGHTS)
         step = _STEP + _PER_ENTRY * entries * nets + _PER_SLOPE * slopes
-        held = min(slopes, tuning.most_jacobian)
-        return Cost(_START + _STEPS * step, _MIB + _BYTES * held / 2**20)
+        held += _BYTES * min(slopes, tuning.most_jacobian)
+        return Cost(_START + _STEPS * step, _MIB + held / 2**20)
 
     def solve(self, request: Request) -> Solution:
         """As `mollifier.engines.network.engine.solve_network`."""
