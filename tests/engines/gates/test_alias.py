@@ -81,10 +81,9 @@ def test_short_waves_of_uneven_sensors_are_no_aliases() -> None:
     )
     assert short_waves(problem)["u"]["x"] > 0.02
     assert possible_aliases(problem) is None
-    assert "no aliases at uneven places" in str(mf.check(problem))
+    assert "aliases" not in str(mf.check(problem))
     solution = mf.solve(problem, "joint", rng=0)
     assert solution.status.ok
-    assert "intervals may be up to 1.7 times too narrow" in solution.status.message
     low, high = solution.estimates["D"].interval(0.99)
     assert low < 0.02 < high
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mollifier.diagnostics.check.findings import Finding, about
 from mollifier.engines.choose import choose
-from mollifier.engines.gates.alias import narrow_intervals, possible_aliases, short_waves
+from mollifier.engines.gates.alias import possible_aliases, short_waves
 from mollifier.engines.registry import ENGINES
 from mollifier.errors import GridError
 from mollifier.mollify.grid import Axis
@@ -141,9 +141,6 @@ def of_waves(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[Findi
     found = possible_aliases(problem)
     if found is not None:
         yield error(*found)
-    narrow = narrow_intervals(problem)
-    if narrow is not None:
-        yield warn(*narrow)
 
 
 def shortest_wave(kernel: Kernel, radius: float) -> float:

@@ -41,36 +41,22 @@ _UNEVEN = 2.5
 
 
 def sampled_finely(problem: InverseProblem, solution: Solution | None = None) -> Status | None:
-    """`undetermined` where much of a field is in short waves along an even axis of its derivatives.
-
-    Along an uneven one it is noted.
-    """
+    """`undetermined` where much of a field is in short waves along an even axis of its derivatives."""
     del solution
-    if found := possible_aliases(problem):
-        return Status("undetermined", f"{found[0]} {found[1].rstrip('.')}")
-    noted = narrow_intervals(problem)
-    return Status("converged", noted[0].rstrip(".")) if noted else None
+    found = possible_aliases(problem)
+    return Status("undetermined", f"{found[0]} {found[1].rstrip('.')}") if found else None
 
 
 def possible_aliases(problem: InverseProblem) -> tuple[str, str] | None:
-    """Which field is in short waves, along which even axis, and what to change; None where no field is."""
-    return _short_along(
-        problem, False, "they cannot be distinguished from aliases of shorter and faster ones."
-    )
+    """Which field is in short waves, along which even axis, and what to change; None where no field is.
 
-
-def narrow_intervals(problem: InverseProblem) -> tuple[str, str] | None:
-    """As `possible_aliases`, along an uneven axis, where intervals alone suffer (docs: trust)."""
-    text = "these have no aliases at uneven places, but intervals may be up to 1.7 times too narrow."
-    return _short_along(problem, True, text)
-
-
-def _short_along(problem: InverseProblem, uneven: bool, consequence: str) -> tuple[str, str] | None:
+    At uneven places waves have no aliases.
+    """
     for f, c, share in _undersampled(problem):
-        if _uneven(problem, c) == uneven:
+        if not _uneven(problem, c):
             return (
                 f"{100 * share:.0f} % of the variance of {f} along {c} are in waves of fewer than "
-                f"{_PER_WAVE} nodes: {consequence}",
+                f"{_PER_WAVE} nodes: they cannot be distinguished from aliases of shorter and faster ones.",
                 f"Measure at closer values of {c}, or smooth {f} along it before it is sampled.",
             )
     return None
