@@ -54,16 +54,26 @@ def calibrate(objective: Objective, adopted: bool = False) -> dict[str, float]:
     # A field that is no constant has averages that suit other numbers: D beside a source seems negative.
     counts = () if model.unknown_blocks else objective.tuning.start_averages
     over = [None, *(Averages(n, order) for n in counts)]
-    fit = least_squares(_evaluated(objective, split, levels), {n: unknowns[n] for n in free}, gap, over)
-    levels |= fit.values
+    terms, bounds = _evaluated(objective, split, levels), {n: unknowns[n] for n in free}
+    at_nodes = least_squares(terms, bounds, gap)
+    _start(objective, levels | at_nodes.values, at_nodes.sizes, adopted)
+    # With numbers that suit the nodes: of others, noise in the derivatives makes an equation seem larger.
+    objective.measure()
+    best = least_squares(terms, bounds, gap, over)
+    _start(objective, levels | best.values, best.sizes, adopted)
+    return levels | best.values
+
+
+def _start(
+    objective: Objective, levels: Mapping[str, float], sizes: Mapping[str, float], adopted: bool
+) -> None:
+    """Set unknowns to levels, unless their values were adopted, and fields' scales to these or the sizes."""
     for name, level in levels.items():
-        scale = max(abs(level), fit.sizes.get(name, 0.0)) or 1.0
+        scale = max(abs(level), sizes.get(name, 0.0)) or 1.0
         if not adopted:
             start_at(objective, name, level, scale)
-        if name in model.unknown_blocks:
+        if name in objective.model.unknown_blocks:
             objective.set_field_scale(name, scale)
-    objective.measure()
-    return levels
 
 
 def adopt(objective: Objective, origin: Origin) -> None:
