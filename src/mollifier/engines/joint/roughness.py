@@ -65,7 +65,7 @@ class RoughnessUpdates:
         for name, number in numbers.items():
             place = system.layout.unknowns[name].start
             sd = float(np.sqrt(variances[place]))
-            if abs(number.slope()) * sd <= wide * abs(float(number().detach())):
+            if 0 < sd < np.inf and abs(number.slope()) * sd <= wide * abs(float(number().detach())):
                 most = np.maximum(most, np.abs(pulls[place]) / sd)
         drawing = [r for r, pull in zip(system.rough, most, strict=True) if pull > tuning.most_pull]
         for r in drawing:
