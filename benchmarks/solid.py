@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import resource
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 import mollifier as mf
+from benchmarks.speed import children_seconds
 from benchmarks.table import Follow, Table, environment, number
 from mollifier.diagnostics.compare import children
 from mollifier.engines.registry import ENGINES
@@ -100,17 +100,12 @@ def _solve(network: str, points: int, seed: int, names: str) -> Row:
     if payload is None:
         raise ConfigurationError("bench solid starts processes, which this process may not.")
     settings = settings_for(ENGINES["network"], {"network": {"kind": network}})
-    before = _children_seconds()
+    before = children_seconds()
     outcome = children.run_apart(payload, children.Task("network", seed, settings, environment()["threads"]))
-    seconds, found = _children_seconds() - before, outcome.solution
+    seconds, found = children_seconds() - before, outcome.solution
     if found is None:
         return Row(network, points, seconds, status=outcome.status, message=outcome.message)
     d, memory = found.estimates["D"], math.nan if outcome.memory is None else outcome.memory
     sd = math.nan if d.sd is None else d.sd
     steps, why = found.history.sizes.get("step", 0), "" if found.status.ok else found.status.message
     return Row(network, points, seconds, steps, memory, d.value, sd, found.status.name, why)
-
-
-def _children_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime

@@ -182,7 +182,7 @@ def _works(quick: bool) -> Iterator[Work]:
         words = ["--each", "run"] if runs > 1 else ["--no-figures"]
         name = f"mollifier solve {words[0]}, {runs * 2460:,} rows"
         begin, libraries = lambda words=words, runs=runs: _command(words, runs), lambda _: _python(_LIBRARIES)
-        yield Work(name, runs * 2460, begin, "imports of the libraries", libraries, _children)
+        yield Work(name, runs * 2460, begin, "imports of the libraries", libraries, children_seconds)
 
 
 def _solve(name: str, problem: Callable[[], mf.InverseProblem], terms: Sequence[Term] | None) -> Work:
@@ -368,7 +368,8 @@ def _python(code: str) -> Callable[[], Any]:
     return lambda: subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-def _children() -> float:
+def children_seconds() -> float:
+    """CPU seconds of all processes that this one started and that have ended."""
     import resource
 
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
