@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import typer
 from benchmarks import stress
 from benchmarks.chromatin import commands as chromatin
 from benchmarks.running import FOLDER, Cases, Engines, Folder, Noise, Seeds, numbers, running, words
-from mollifier.cli.options import EPILOG, NoFigures, Resume, with_terminal
+from mollifier.cli.options import NoFigures, Resume, command
 from mollifier.cli.progress import Steps
 from mollifier.cli.terminal import Terminal
 from mollifier.errors import ConfigurationError
@@ -20,15 +21,14 @@ bench = typer.Typer(
     help="Measure speed and accuracy: print the table, and keep it as CSV, JSON and Markdown.",
     no_args_is_help=True,
 )
-chromatin.add_to(bench)
-stress.add_to(bench)
+_command = partial(command, bench, "python -m benchmarks")
+_command("chromatin --nuclei 3 --methods waves,layer")(chromatin.chromatin)
+_command("nucleus --definitions ours,preview")(chromatin.nucleus)
+_command("fuzz --count 100000")(stress.fuzz)
+_command("kill joint compare --runs 20")(stress.kill)
 
 
-@bench.command(
-    epilog="Example: python -m benchmarks engines burgers kdv --noise 0.01,0.1 --engines weak,joint. "
-    + EPILOG
-)
-@with_terminal
+@_command("engines burgers kdv --noise 0.01,0.1 --engines weak,joint")
 def engines(
     terminal: Terminal,
     cases: Cases = None,
@@ -57,11 +57,7 @@ def engines(
         return run.deliver(table, any(r.errors for r in table.rows), not no_figures)
 
 
-@bench.command(
-    epilog="Example: python -m benchmarks coverage langevin kdv-small --engines network --noise 0.05. "
-    + EPILOG
-)
-@with_terminal
+@_command("coverage langevin kdv-small --engines network --noise 0.05")
 def coverage(
     terminal: Terminal,
     cases: Cases = None,
@@ -97,8 +93,7 @@ def coverage(
         return run.deliver(table, any(r.answers for r in table.rows), not no_figures)
 
 
-@bench.command(epilog=f"Example: python -m benchmarks trust noise --engines weak,joint --seeds 20. {EPILOG}")
-@with_terminal
+@_command("trust noise --engines weak,joint --seeds 20")
 def trust(
     terminal: Terminal,
     groups: Annotated[
@@ -132,8 +127,7 @@ def trust(
         return run.deliver(table, any(r.runs for r in table.rows), False)
 
 
-@bench.command(epilog=f"Example: python -m benchmarks peers burgers kdv --noise 0.01 --seeds 3. {EPILOG}")
-@with_terminal
+@_command("peers burgers kdv --noise 0.01 --seeds 3")
 def peers(
     terminal: Terminal,
     cases: Cases = None,
@@ -160,8 +154,7 @@ def peers(
         return run.deliver(table, any(r.own_error < math.inf for r in table.rows))
 
 
-@bench.command(epilog=f"Example: python -m benchmarks paper --quick. {EPILOG}")
-@with_terminal
+@_command("paper --quick")
 def paper(
     terminal: Terminal,
     problems: Annotated[
@@ -213,8 +206,7 @@ def paper(
         return run.deliver(unknowns, any(r.relative_l2 < math.inf for r in unknowns.rows), not no_figures)
 
 
-@bench.command(epilog=f"Example: python -m benchmarks scale --sizes 128,256,512. {EPILOG}")
-@with_terminal
+@_command("scale --sizes 128,256,512")
 def scale(
     terminal: Terminal,
     sizes: Annotated[
@@ -237,8 +229,7 @@ def scale(
         return run.deliver(table, any(r.repeats for r in table.rows), not no_figures)
 
 
-@bench.command(epilog=f"Example: python -m benchmarks solid --points 10000,100000. {EPILOG}")
-@with_terminal
+@_command("solid --points 10000,100000")
 def solid(
     terminal: Terminal,
     networks: Annotated[
@@ -263,8 +254,7 @@ def solid(
         return run.deliver(table, any(r.sd > 0 for r in table.rows))
 
 
-@bench.command(epilog=f"Example: python -m benchmarks blocks --frames 500,2000. {EPILOG}")
-@with_terminal
+@_command("blocks --frames 500,2000")
 def blocks(
     terminal: Terminal,
     frames: Annotated[
@@ -290,8 +280,7 @@ def blocks(
         return run.deliver(table, any(r.seconds < math.inf for r in table.rows))
 
 
-@bench.command(epilog=f"Example: python -m benchmarks speed --out out/bench. {EPILOG}")
-@with_terminal
+@_command("speed --out out/bench")
 def speed(
     terminal: Terminal,
     quick: Annotated[bool, typer.Option("--quick", help="Only the smallest of each.")] = False,
@@ -308,8 +297,7 @@ def speed(
         return run.deliver(table, bool(table.rows))
 
 
-@bench.command(epilog=f"Example: python -m benchmarks gpu --out out/bench. {EPILOG}")
-@with_terminal
+@_command("gpu --out out/bench")
 def gpu(
     terminal: Terminal,
     device: Annotated[
@@ -329,8 +317,7 @@ def gpu(
         return run.deliver(table, any(r.seconds < math.inf for r in table.rows))
 
 
-@bench.command(epilog=f"Example: python -m benchmarks derivatives --quick. {EPILOG}")
-@with_terminal
+@_command("derivatives --quick")
 def derivatives(
     terminal: Terminal,
     quick: Annotated[bool, typer.Option("--quick", help="Orders 2 and 4 on one grid.")] = False,
@@ -350,8 +337,7 @@ def derivatives(
         return run.deliver(table, bool(table.rows))
 
 
-@bench.command(epilog=f"Example: python -m benchmarks answers kdv --against before/answers.json. {EPILOG}")
-@with_terminal
+@_command("answers kdv --against before/answers.json")
 def answers(
     terminal: Terminal,
     cases: Cases = None,

@@ -7,17 +7,9 @@ from typing import Annotated
 import typer
 
 from benchmarks.running import FOLDER, Folder, running
-from mollifier.cli.options import EPILOG, with_terminal
 from mollifier.cli.terminal import Terminal
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the commands."""
-    for command, example in {fuzz: "--count 100000", kill: "joint compare --runs 20"}.items():
-        app.command(epilog=f"Example: python -m benchmarks {command.__name__} {example}. {EPILOG}")(command)
-
-
-@with_terminal
 def fuzz(
     terminal: Terminal,
     kinds: Annotated[
@@ -43,7 +35,6 @@ def fuzz(
         return run.deliver(table, not any(r.faults for r in table.rows))
 
 
-@with_terminal
 def kill(
     terminal: Terminal,
     kinds: Annotated[

@@ -7,19 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.running import FOLDER, Folder, running, words
-from mollifier.cli.options import EPILOG, Resume, with_terminal
+from mollifier.cli.options import Resume
 from mollifier.cli.terminal import Terminal
 from mollifier.errors import ConfigurationError
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the commands."""
-    examples = {chromatin: "--nuclei 3 --methods waves,layer", nucleus: "--definitions ours,preview"}
-    for command, example in examples.items():
-        app.command(epilog=f"Example: python -m benchmarks {command.__name__} {example}. {EPILOG}")(command)
-
-
-@with_terminal
 def chromatin(
     terminal: Terminal,
     nuclei: Annotated[int, typer.Option("--nuclei", min=0, help="Simulated nuclei.")] = 20,
@@ -76,7 +68,6 @@ def chromatin(
         return max(run.deliver(table, bool(table.rows)) for table in tables)
 
 
-@with_terminal
 def nucleus(
     terminal: Terminal,
     definitions: Annotated[

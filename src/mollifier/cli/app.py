@@ -10,17 +10,15 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from mollifier.cli import chromatin as chromatin_cli
-from mollifier.cli import first_file as first_cli
-from mollifier.cli import plan as plan_cli
-from mollifier.cli import results as answer_cli
+from mollifier.cli.chromatin import chromatin
+from mollifier.cli.first_file import init
 from mollifier.cli.options import (
     EPILOG,
     Address,
@@ -30,10 +28,12 @@ from mollifier.cli.options import (
     NoFigures,
     Out,
     Resume,
-    exit_codes,
+    command,
     listed,
-    with_terminal,
+    option,
 )
+from mollifier.cli.plan import plan
+from mollifier.cli.results import export, report, validate
 from mollifier.cli.terminal import NO_ANSWER, Terminal, reported
 from mollifier.errors import ConfigurationError, check_known
 
@@ -70,21 +70,29 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-first_cli.add_to(app)
-answer_cli.add_to(app)
-chromatin_cli.add_to(app)
-plan_cli.add_to(app)
+
+
+_command = partial(command, app, "mollifier")
+_command("init wells.csv --out wells.yaml", "it is written", "")(init)
+_command("validate out/burgers", "the answer holds", "it does not")(validate)
+_command("report out/burgers --out burgers.html", "it is written", "")(report)
+_command("export out/burgers --to burgers.nc", "it is written", "")(export)
+_command(
+    "chromatin cells/*.csv --groups groups.csv --out out/study", "a map of rates", "no map in any nucleus"
+)(chromatin)
+_command(
+    "chromatin plan --cells 10 --replicates 4 --sd-cells 0.15 --sd-replicates 0.1",
+    "a power",
+    "",
+    "chromatin plan",
+)(plan)
 
 File = Annotated[Path, typer.Argument(metavar="PROBLEM.yaml", help="The problem file.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Override a key of the problem file, as training.steps=2000. Repeatable.",
-    ),
+    option("--set", "Override a key of the problem file, as training.steps=2000. Repeatable.", "KEY=VALUE"),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the random numbers.")]
+Seed = Annotated[int | None, option("--seed", "Seed of the random numbers.", min=0)]
 
 
 # Once in a process: what later calls of it leave in cycles is collected.
@@ -117,15 +125,15 @@ def _version(chosen: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, option("--version", "Print the version.", callback=_version, is_eager=True)
     ] = False,
     plugins: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--plugin",
-            metavar="FILE_OR_MODULE",
-            help="Python code that registers kernels, readers, networks, functions or engines. Repeatable; "
+            "Python code that registers kernels, readers, networks, functions or engines. Repeatable; "
             "MOLLIFIER_PLUGINS lists more.",
+            "FILE_OR_MODULE",
         ),
     ] = None,
 ) -> None:
@@ -136,19 +144,13 @@ def _root(
             add_plugins(plugins)
 
 
-@app.command(epilog=f"Example: mollifier solve examples/burgers.yaml --out out/burgers. {EPILOG}")
-@with_terminal
+@_command("solve examples/burgers.yaml --out out/burgers")
 def solve(
     terminal: Terminal,
     problem: File,
     engine: Annotated[
         str | None,
-        typer.Option(
-            "--engine",
-            "-e",
-            metavar="NAME",
-            help="auto, weak, joint, network or a plugin's; overrides the file's.",
-        ),
+        option("--engine -e", "auto, weak, joint, network or a plugin's; overrides the file's.", "NAME"),
     ] = None,
     overrides: Overrides = None,
     out: Out = Path("out"),
@@ -156,17 +158,14 @@ def solve(
     resume: Resume = False,
     intervals: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--intervals",
-            metavar="KIND",
-            help="Standard errors: own (the engine's), bootstrap or ensemble; overrides the file's.",
+            "Standard errors: own (the engine's), bootstrap or ensemble; overrides the file's.",
+            "KIND",
         ),
     ] = None,
     each: Annotated[
-        str | None,
-        typer.Option(
-            "--each", metavar="NAME", help="Solve separately for every value of this column or dimension."
-        ),
+        str | None, option("--each", "Solve separately for every value of this column or dimension.", "NAME")
     ] = None,
     jobs: Jobs = 1,
     executor: Address = None,
@@ -203,11 +202,7 @@ def solve(
     return exit_code(solution)
 
 
-@app.command(
-    epilog="Example: mollifier check examples/burgers.yaml. "
-    + exit_codes("good or doubtful", "it cannot be answered")
-)
-@with_terminal
+@_command("check examples/burgers.yaml", "good or doubtful", "it cannot be answered")
 def check(
     terminal: Terminal,
     problem: File,
@@ -215,10 +210,10 @@ def check(
     mask_outliers: MaskOutliers = False,
     save: Annotated[
         Path | None,
-        typer.Option(
+        option(
             "--save",
-            metavar="FOLDER",
-            help="Write check.json here, and maps of how well the data determine each unknown field.",
+            "Write check.json here, and maps of how well the data determine each unknown field.",
+            "FOLDER",
         ),
     ] = None,
 ) -> int:
@@ -243,17 +238,16 @@ def check(
     return 0 if found.ok else NO_ANSWER
 
 
-@app.command(
-    epilog="Example: mollifier compare examples/conductivity.yaml --engines joint,network --out out/compare. "
-    + exit_codes("an engine converged and no two disagree", "none converged or two disagree")
+@_command(
+    "compare examples/conductivity.yaml --engines joint,network --out out/compare",
+    "an engine converged and no two disagree",
+    "none converged or two disagree",
 )
-@with_terminal
 def compare(
     terminal: Terminal,
     problem: File,
     engines: Annotated[
-        str | None,
-        typer.Option("--engines", "-e", metavar="NAMES", help="Engines, comma-separated; all by default."),
+        str | None, option("--engines -e", "Engines, comma-separated; all by default.", "NAMES")
     ] = None,
     overrides: Overrides = None,
     out: Out = Path("out"),
@@ -280,19 +274,17 @@ def compare(
         return compare_engines(terminal, file, listed(engines), folder, not no_figures, resume)
 
 
-@app.command(epilog=f"Example: mollifier demo heat --out out/heat. {EPILOG}")
-@with_terminal
+@_command("demo heat --out out/heat")
 def demo(
     terminal: Terminal,
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="Name of a demo; without it all are listed.")
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the results; out/NAME by default."),
+        Path | None, option("--out -o", "Folder for the results; out/NAME by default.", "FOLDER")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the noise and of the solve.")] = 0,
-    quick: Annotated[bool, typer.Option("--quick", help="A smaller problem.")] = False,
+    seed: Annotated[int, option("--seed", "Seed of the noise and of the solve.", min=0)] = 0,
+    quick: Annotated[bool, option("--quick", "A smaller problem.")] = False,
     no_figures: NoFigures = False,
 ) -> int:
     """Make a problem whose answer is known, solve it, and compare."""

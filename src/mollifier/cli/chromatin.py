@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mollifier.cli.chromatin_settings import StudyOptions, study_settings
-from mollifier.cli.options import Address, Out, Resume, exit_codes, option, with_terminal
+from mollifier.cli.options import Address, Out, Resume, option
 from mollifier.cli.terminal import NO_ANSWER, Terminal
 from mollifier.errors import ConfigurationError, check_known
 
@@ -24,15 +24,6 @@ if TYPE_CHECKING:
 _PAGE, _STUDY = "nucleus.html", "study.html"
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the command."""
-    app.command(
-        epilog="Example: mollifier chromatin cells/*.csv --groups groups.csv --out out/study. "
-        + exit_codes("a map of rates", "no map in any nucleus")
-    )(chromatin)
-
-
-@with_terminal
 def chromatin(
     terminal: Terminal,
     files: Annotated[
@@ -41,8 +32,7 @@ def chromatin(
     ],
     options: StudyOptions,
     workers: Annotated[
-        int | None,
-        typer.Option("--workers", min=1, help="Number of processes; by default one for each core."),
+        int | None, option("--workers", "Number of processes; by default one for each core.", min=1)
     ] = None,
     executor: Address = None,
     figures: Annotated[

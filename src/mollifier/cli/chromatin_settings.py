@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
-import typer
-
 from mollifier.cli.options import option
 from mollifier.errors import ConfigurationError, check_known
 
@@ -63,9 +61,7 @@ class StudyOptions:
     time_lapse: Annotated[
         bool, option("--time-lapse", "The files are frames of one field of view, in this order.")
     ] = False
-    windows: Annotated[
-        int, typer.Option("--windows", min=1, help="Number of intervals of frames of one table.")
-    ] = 1
+    windows: Annotated[int, option("--windows", "Number of intervals of frames of one table.", min=1)] = 1
     in_time: Annotated[bool, option("--in-time", "Let the rate vary in time too.")] = False
     follow: Annotated[
         bool, option("--follow", "Follow nuclei that move, turn and deform in a time-lapse of images.")

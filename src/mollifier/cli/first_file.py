@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mollifier.cli.options import exit_codes, listed, with_terminal
+from mollifier.cli.options import listed, option
 from mollifier.cli.terminal import Terminal
 from mollifier.errors import ConfigurationError
 
@@ -35,33 +35,19 @@ _EXPERIMENTS = """\
 """
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the command."""
-    app.command(
-        epilog=f"Example: mollifier init wells.csv --out wells.yaml. {exit_codes('it is written', '')}"
-    )(init)
-
-
-@with_terminal
 def init(
     terminal: Terminal,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A file of measurements.")],
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="PROBLEM.yaml",
-            help="File to write; the data file's name with .yaml by default.",
-        ),
+        option("--out -o", "File to write; the data file's name with .yaml by default.", "PROBLEM.yaml"),
     ] = None,
     coordinates: Annotated[
         str | None,
-        typer.Option(
-            "--coordinates",
-            "-c",
-            metavar="NAMES",
-            help="Coordinates among the columns, comma-separated; names such as x and t are recognised.",
+        option(
+            "--coordinates -c",
+            "Coordinates among the columns, comma-separated; names such as x and t are recognised.",
+            "NAMES",
         ),
     ] = None,
 ) -> int:

@@ -14,6 +14,11 @@ import typer
 from mollifier.cli.terminal import Terminal, reported
 
 
+def option(flags: str, text: str, metavar: str | None = None, **more: Any) -> Any:
+    """An option by its flags, as ``"--out -o"``, with what its help says; ``more`` as of `typer.Option`."""
+    return typer.Option(*flags.split(), metavar=metavar, help=text, **more)
+
+
 def exit_codes(zero: str = "an answer", one: str = "no answer") -> str:
     """The sentence on exit codes at the end of a command's help; an empty ``one`` leaves that code out.
 
@@ -26,43 +31,29 @@ def exit_codes(zero: str = "an answer", one: str = "no answer") -> str:
 
 EPILOG = exit_codes()
 
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the results.")]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue this run from what its output folder holds.")
-]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print JSON to the standard output, and nothing else there.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only (and JSON with --json).")]
-NoColour = Annotated[
-    bool, typer.Option("--no-colour", "--no-color", help="No colours; NO_COLOR=1 does the same.")
-]
-Debug = Annotated[
-    bool, typer.Option("--debug", help="Show the traceback of an error; MOLLIFIER_DEBUG=1 does too.")
-]
+Out = Annotated[Path, option("--out -o", "Folder for the results.", "FOLDER")]
+Resume = Annotated[bool, option("--resume", "Continue this run from what its output folder holds.")]
+Json = Annotated[bool, option("--json", "Print JSON to the standard output, and nothing else there.")]
+Quiet = Annotated[bool, option("--quiet -q", "Print errors only (and JSON with --json).")]
+NoColour = Annotated[bool, option("--no-colour --no-color", "No colours; NO_COLOR=1 does the same.")]
+Debug = Annotated[bool, option("--debug", "Show the traceback of an error; MOLLIFIER_DEBUG=1 does too.")]
 MaskOutliers = Annotated[
-    bool, typer.Option("--mask-outliers", help="Leave out fill values, dead sensors and isolated values.")
+    bool, option("--mask-outliers", "Leave out fill values, dead sensors and isolated values.")
 ]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Number of processes.")]
+Jobs = Annotated[int, option("--jobs -j", "Number of processes.", min=1)]
 Address = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--executor",
-        metavar="ADDRESS",
-        help="A cluster instead of local processes: dask://HOST:PORT, or slurm:KEY=VALUE,... with the "
+        "A cluster instead of local processes: dask://HOST:PORT, or slurm:KEY=VALUE,... with the "
         "parameters of submitit.",
+        "ADDRESS",
     ),
 ]
-NoFigures = Annotated[bool, typer.Option("--no-figures", help="Write no figures.")]
+NoFigures = Annotated[bool, option("--no-figures", "Write no figures.")]
 Figures = Annotated[
-    bool | None,
-    typer.Option("--figures/--no-figures", help="Write figures; with --each not by default."),
+    bool | None, option("--figures/--no-figures", "Write figures; with --each not by default.")
 ]
-
-
-def option(flag: str, text: str, metavar: str | None = None) -> Any:
-    """An option, with what its help says."""
-    return typer.Option(flag, metavar=metavar, help=text)
 
 
 def listed(text: str | None) -> list[str] | None:
@@ -119,3 +110,23 @@ def with_terminal(command: Callable[..., int]) -> Callable[..., None]:
     wrapped.__doc__ = "\n\n".join(" ".join(p.split()) for p in paragraphs)
     wrapped.__signature__ = inspect.Signature([p.replace(kind=p.KEYWORD_ONLY) for p in every])
     return wrapped
+
+
+def command(
+    app: typer.Typer,
+    program: str,
+    example: str,
+    zero: str = "an answer",
+    one: str = "no answer",
+    name: str | None = None,
+) -> Callable[[Callable[..., int]], Callable[..., None]]:
+    """A decorator that adds a function, as `with_terminal` makes it, to an app; by its own name by default.
+
+    The help ends with ``example``, words after those of the program, and with the exit codes.
+    """
+
+    def add(function: Callable[..., int]) -> Callable[..., None]:
+        epilog = f"Example: {program} {example}. {exit_codes(zero, one)}"
+        return app.command(name, epilog=epilog)(with_terminal(function))
+
+    return add

@@ -6,27 +6,18 @@ import math
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
-from mollifier.cli.options import exit_codes, with_terminal
+from mollifier.cli.options import option
 from mollifier.cli.terminal import Terminal
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the command."""
-    example = "mollifier chromatin plan --cells 10 --replicates 4 --sd-cells 0.15 --sd-replicates 0.1"
-    app.command("chromatin plan", epilog=f"Example: {example}. {exit_codes('a power', '')}")(plan)
-
-
 def _part(name: str, text: str) -> Any:
-    return typer.Option(name, metavar="PART", help=f"{text}, as a part of the control mean.")
+    return option(name, f"{text}, as a part of the control mean.", "PART")
 
 
-@with_terminal
 def plan(
     terminal: Terminal,
-    cells: Annotated[int, typer.Option("--cells", min=1, help="Cells in each replicate of a group.")] = 10,
-    replicates: Annotated[int, typer.Option("--replicates", min=1, help="Replicates of each group.")] = 1,
+    cells: Annotated[int, option("--cells", "Cells in each replicate of a group.", min=1)] = 10,
+    replicates: Annotated[int, option("--replicates", "Replicates of each group.", min=1)] = 1,
     difference: Annotated[float, _part("--difference", "Difference of the group means")] = 0.3,
     sd_cells: Annotated[float | None, _part("--sd-cells", "Standard deviation between cells (0.15)")] = None,
     sd_replicates: Annotated[
@@ -35,20 +26,17 @@ def plan(
     sd_dishes: Annotated[
         float | None, _part("--sd-dishes", "Standard deviation between the dishes of a replicate (0)")
     ] = None,
-    paired: Annotated[bool, typer.Option("--paired", help="Every replicate holds both groups.")] = False,
-    comparisons: Annotated[
-        int, typer.Option("--comparisons", min=1, help="Quantities that are compared.")
-    ] = 1,
+    paired: Annotated[bool, option("--paired", "Every replicate holds both groups.")] = False,
+    comparisons: Annotated[int, option("--comparisons", "Quantities that are compared.", min=1)] = 1,
     pilot: Annotated[
-        Path | None,
-        typer.Option("--pilot", metavar="CELLS.csv", help="An earlier study, which gives what is not set."),
+        Path | None, option("--pilot", "An earlier study, which gives what is not set.", "CELLS.csv")
     ] = None,
-    quantity: Annotated[str, typer.Option("--quantity", help="Column of the pilot.")] = "rate",
+    quantity: Annotated[str, option("--quantity", "Column of the pilot.")] = "rate",
     control: Annotated[
-        str | None, typer.Option("--control", metavar="GROUP", help="Of the pilot; by default all cells.")
+        str | None, option("--control", "Of the pilot; by default all cells.", "GROUP")
     ] = None,
-    draws: Annotated[int, typer.Option("--draws", min=20, help="Simulated studies.")] = 500,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the draws.")] = 0,
+    draws: Annotated[int, option("--draws", "Simulated studies.", min=20)] = 500,
+    seed: Annotated[int, option("--seed", "Seed of the draws.", min=0)] = 0,
 ) -> int:
     """Simulate a planned comparison of treated with control cells: power, and the smallest difference found.
 

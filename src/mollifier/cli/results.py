@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mollifier.cli.options import exit_codes, listed, with_terminal
+from mollifier.cli.options import listed, option
 from mollifier.cli.terminal import NO_ANSWER, Terminal
 from mollifier.errors import ConfigurationError
 
@@ -28,44 +28,20 @@ _COLOURS = {
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, as solve wrote it.")]
 Problem = Annotated[
     Path | None,
-    typer.Option(
-        "--problem",
-        metavar="PROBLEM.yaml",
-        help="Problem file; by default the one that the folder of the run holds.",
-    ),
+    option("--problem", "Problem file; by default the one that the folder of the run holds.", "PROBLEM.yaml"),
 ]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Register the commands."""
-    app.command(
-        epilog=f"Example: mollifier validate out/burgers. {exit_codes('the answer holds', 'it does not')}"
-    )(validate)
-    app.command(
-        epilog=f"Example: mollifier export out/burgers --to burgers.nc. {exit_codes('it is written', '')}"
-    )(export)
-    app.command(
-        epilog=f"Example: mollifier report out/burgers --out burgers.html. {exit_codes('it is written', '')}"
-    )(report)
-
-
-@with_terminal
 def validate(
     terminal: Terminal,
     run: Run,
     problem: Problem = None,
     radii: Annotated[
-        bool,
-        typer.Option("--radii", help="Solve again with a smaller and a larger kernel radius, and compare."),
+        bool, option("--radii", "Solve again with a smaller and a larger kernel radius, and compare.")
     ] = False,
     engines: Annotated[
         str | None,
-        typer.Option(
-            "--engines",
-            "-e",
-            metavar="NAMES",
-            help="Solve again with these engines, comma-separated, and compare.",
-        ),
+        option("--engines -e", "Solve again with these engines, comma-separated, and compare.", "NAMES"),
     ] = None,
 ) -> int:
     """Solve the equation forward with what was found and compare it with the data: does the answer hold?
@@ -91,19 +67,15 @@ def validate(
     return 0 if found.ok else NO_ANSWER
 
 
-@with_terminal
 def report(
     terminal: Terminal,
     run: Run,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", metavar="PAGE.html", help="File of the page; RUN/report.html by default."
-        ),
+        Path | None, option("--out -o", "File of the page; RUN/report.html by default.", "PAGE.html")
     ] = None,
     problem: Problem = None,
     no_validation: Annotated[
-        bool, typer.Option("--no-validation", help="Leave out the forward solution and the tests.")
+        bool, option("--no-validation", "Leave out the forward solution and the tests.")
     ] = False,
 ) -> int:
     """Write one HTML page of a run: question, answer, maps, fit, sensitivity, validation, how to repeat it.
@@ -130,13 +102,10 @@ def report(
     return 0
 
 
-@with_terminal
 def export(
     terminal: Terminal,
     run: Run,
-    to: Annotated[
-        Path, typer.Option("--to", metavar="FILE", help="File to write, which ends in .nc or .pvd.")
-    ],
+    to: Annotated[Path, option("--to", "File to write, which ends in .nc or .pvd.", "FILE")],
 ) -> int:
     """Write the fields of a run for other programs: netCDF (.nc, CF conventions), or for ParaView (.pvd)."""
     from mollifier.problem.solution import load_solution
