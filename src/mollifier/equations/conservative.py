@@ -12,7 +12,6 @@ from mollifier.equations.functions import FUNCTIONS, name_of
 from mollifier.equations.laws import Law, as_functions
 from mollifier.equations.names import Names
 from mollifier.errors import EquationError
-from mollifier.mollify.orders import Derivative
 
 # Operations spent on derivatives of fluxes; the terms left then stay as they are.
 _MOST_WORK = 2_000
@@ -47,7 +46,7 @@ def conservative(residual: sympy.Expr, names: Names) -> list[ConservativeTerm]:
     rest = _by_monomial(as_functions(residual, names))
     algebra = Algebra(names, _MOST_WORK)
     found: list[ConservativeTerm] = []
-    orders = {m: max((d.total for d in _state(m, names)), default=0) for m in rest}
+    orders = {m: max((d.total for d in names.states_in(m)), default=0) for m in rest}
     for monomial in sorted(rest, key=lambda m: (-orders[m], str(m))):
         if monomial not in rest:
             continue
@@ -64,17 +63,11 @@ def _by_monomial(expr: sympy.Expr) -> dict[sympy.Expr, sympy.Expr]:
     return {m: c for c, m in (t.as_coeff_Mul() for t in sympy.Add.make_args(expr)) if c != 0}
 
 
-def _state(expr: sympy.Basic, names: Names) -> list[Derivative]:
-    """Derivatives of state variables in an expression."""
-    references = (names.resolve(s.name) for s in sorted(expr.free_symbols, key=str))  # type: ignore[attr-defined]
-    return [r.derivative for r in references if r.kind == "field"]
-
-
 def _split(term: sympy.Expr, names: Names) -> tuple[sympy.Expr, sympy.Expr]:
     """Coefficient and state part of a product."""
     outside, inside = [], []
     for f in sympy.Mul.make_args(term):
-        (inside if _state(f, names) else outside).append(f)
+        (inside if names.states_in(f) else outside).append(f)
     return sympy.Mul(*outside), sympy.Mul(*inside)
 
 
@@ -84,12 +77,12 @@ def _pull_out(
     """The conservative term that replaces ``term`` and what belongs to it; these then leave ``rest``."""
     names = algebra.names
     outside, inside = _split(term, names)
-    jets = sorted((d for d in _state(inside, names) if d.total), key=lambda d: -d.total)
+    jets = sorted((d for d in names.states_in(inside) if d.total), key=lambda d: -d.total)
     if not jets or (len(jets) > 1 and jets[1].total == jets[0].total):
         return None
     top = jets[0]
     g = inside / sympy.Symbol(top.name)
-    if any(d.total for d in _state(g, names)):
+    if any(d.total for d in names.states_in(g)):
         return None
     flux = _integral(g, sympy.Symbol(top.field))
     if flux is None:

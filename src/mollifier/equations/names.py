@@ -194,6 +194,17 @@ class Names:
             cache[name] = self._resolve(name)
         return cache[name]
 
+    def states_in(self, expression: Any) -> list[Derivative]:
+        """State variables and their derivatives in a SymPy expression, by name.
+
+        >>> import sympy
+        >>> names = Names(("x",), fields={"u": ("x",)}, unknowns={"k": ()})
+        >>> [d.name for d in names.states_in(sympy.Symbol("k") * sympy.Symbol("u_x"))]
+        ['u_x']
+        """
+        found = map(self.resolve, sorted(map(str, expression.free_symbols)))
+        return [r.derivative for r in found if r.kind == "field"]
+
     def _resolve(self, name: str) -> Reference:
         found = [d for d in self._derivatives_named(name) if self.kind(d.field) in ("field", "unknown")]
         if self.kind(name):

@@ -23,7 +23,6 @@ from mollifier.equations.laws import as_functions
 from mollifier.equations.names import Names
 from mollifier.equations.system import Equation
 from mollifier.errors import ConfigurationError
-from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
 
 # Cells by which a condition may lie within the data, which is rounding, and beyond them: the edge of a grid
@@ -118,7 +117,7 @@ def solved(conditions: Sequence[Equation], coordinate: str, names: Names) -> dic
     for condition in conditions:
         whole: Any = as_functions(condition.residual, names)
         residual = expand(whole.xreplace(found))
-        across = [d for d in states_in(residual, names) if d.total == d.along(coordinate)]
+        across = [d for d in names.states_in(residual) if d.total == d.along(coordinate)]
         top = max(across, key=lambda d: (d.total, d.name), default=None)
         if top is None:
             raise refused(condition, "holds no state, or what others at its place give already")
@@ -129,12 +128,6 @@ def solved(conditions: Sequence[Equation], coordinate: str, names: Names) -> dic
         value = expand(-expand(residual - slope * symbol) / slope)
         found = {s: e.xreplace({symbol: value}) for s, e in found.items()} | {symbol: value}
     return found
-
-
-def states_in(expression: sympy.Expr, names: Names) -> list[Derivative]:
-    """The states in an expression and their derivatives."""
-    references = (names.resolve(str(s)) for s in sorted(expression.free_symbols, key=str))
-    return [r.derivative for r in references if r.kind == "field"]
 
 
 def traces(orders: Orders) -> Iterator[tuple[int, Trace]]:
@@ -156,7 +149,7 @@ def ends_of(
         at, term = list(traces(key[1])), terms.get(key, sympy.S.Zero)
         if not at or closed & {*at}:
             continue
-        states = states_in(term, names)
+        states = names.states_in(term)
         same = term == bare.get(key) and any((i, t.end) in given for i, t in at)
         if any(d.total for d in states) or (states and same):
             closed.add(at[-1])

@@ -34,7 +34,6 @@ from mollifier.engines.weak.boundary import (
     Trace,
     boundary_of,
     ends_of,
-    states_in,
     traces,
 )
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
@@ -266,7 +265,7 @@ Solved = Mapping[tuple[str, int], Mapping[sympy.Symbol, sympy.Expr]]
 def _integrands(equation: Equation, algebra: Algebra, given: Solved) -> dict[Orders, sympy.Expr]:
     result: dict[Orders, sympy.Expr] = {}
     for term in equation.conservative():
-        if any(d.total for d in states_in(term.flux, equation.names)):
+        if any(d.total for d in equation.names.states_in(term.flux)):
             law = term.flux.has(Law)
             instead = (
                 "Write laws inside of derivatives, as dx(D(u)*u_x)"

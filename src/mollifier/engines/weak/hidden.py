@@ -130,9 +130,7 @@ def _symbols_of(
     problem: InverseProblem, residual: sympy.Expr, names: Sequence[str]
 ) -> dict[sympy.Symbol, Derivative]:
     """The symbols of some states and their derivatives in a residual."""
-    resolve = problem.system.names.resolve
-    found = {sympy.Symbol(str(s)): resolve(str(s)).derivative for s in sorted(residual.free_symbols, key=str)}
-    return {s: d for s, d in found.items() if d.field in names}
+    return {sympy.Symbol(d.name): d for d in problem.system.names.states_in(residual) if d.field in names}
 
 
 def _without(problem: InverseProblem, residual: sympy.Expr, names: Sequence[str]) -> sympy.Expr:

@@ -57,17 +57,11 @@ def _rewritten(problem: InverseProblem, residual: sympy.Expr, constraints: list[
 def _stuck(problem: InverseProblem, residual: sympy.Expr) -> list[ConservativeTerm]:
     """Terms whose derivatives cannot be moved."""
     names = problem.system.names
-
-    def differentiated(term: ConservativeTerm) -> bool:
-        found = (names.resolve(str(s)) for s in term.flux.free_symbols)
-        return any(r.kind == "field" and r.derivative.total for r in found)
-
-    return [t for t in conservative(residual, names) if differentiated(t)]
+    return [t for t in conservative(residual, names) if any(d.total for d in names.states_in(t.flux))]
 
 
 def _is_linear(problem: InverseProblem, residual: sympy.Expr) -> bool:
     """Whether a residual is a sum of states and their derivatives with numbers as factors."""
-    symbols = [sympy.Symbol(str(s)) for s in residual.free_symbols]
-    kinds = {problem.system.names.resolve(s.name).kind for s in symbols}
-    slopes = [differentiate(residual, s) for s in symbols]
-    return kinds == {"field"} and all(s.is_number for s in slopes)
+    states = problem.system.names.states_in(residual)
+    slopes = [differentiate(residual, sympy.Symbol(d.name)) for d in states]
+    return 0 < len(states) == len(residual.free_symbols) and all(s.is_number for s in slopes)
