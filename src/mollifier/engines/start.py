@@ -13,7 +13,7 @@ import scipy
 import xarray as xr
 
 from mollifier.errors import ConfigurationError
-from mollifier.mollify.arrays import Array
+from mollifier.mollify.arrays import Array, filled
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
@@ -77,12 +77,7 @@ def origin(problem: InverseProblem, solution: Solution, mark: str, with_states: 
 def _filled(field: xr.DataArray) -> xr.DataArray:
     """A field whose nodes outside the measured region, which are NaN, have the value of the nearest other."""
     missing = np.isnan(field.values)
-    if missing.all() or not missing.any():
-        return field
-    near = np.asarray(
-        scipy.ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
-    )
-    return field.copy(data=field.values[tuple(near)])
+    return field if missing.all() or not missing.any() else field.copy(data=filled(field.values))
 
 
 def digest(solution: Solution) -> str:

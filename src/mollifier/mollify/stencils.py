@@ -21,7 +21,7 @@ import numpy as np
 from numpy.polynomial import legendre
 
 from mollifier.errors import GridError
-from mollifier.mollify.arrays import Array, Index, Mask
+from mollifier.mollify.arrays import Array, Index, Mask, nearest
 from mollifier.mollify.grid import Axis
 from mollifier.mollify.kernels import Kernel, check_order, memo, namespace
 from mollifier.mollify.radius import Windows, fits, usable, windows
@@ -297,8 +297,7 @@ def _own_node(axis: Axis, centres: Array, order: int) -> Rows:
             "drop the coordinate from the equation."
         )
     zeros, whole = np.zeros((len(centres), 1)), np.ones(len(centres), dtype=bool)
-    index = np.abs(centres[:, None] - axis.points).argmin(axis=1)[:, None]
-    distinct = Stencils(zeros, index, zeros + 1, whole)
+    distinct = Stencils(zeros, nearest(axis.points, centres)[:, None], zeros + 1, whole)
     return Rows(order, 0, centres, axis.size, slice(0, 0), distinct)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from mollifier.data.selection import Samples
 from mollifier.errors import ConfigurationError, check_known
-from mollifier.mollify.arrays import Array, Mask
+from mollifier.mollify.arrays import Array, Mask, nearest
 from mollifier.mollify.bandwidth import feature_lengths, neighbour_changes
 from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import Kernel, kernel_for
@@ -70,8 +70,7 @@ class Collocation:
             if a.name not in at:
                 axes.append(a)
                 continue
-            nearest = [int(np.argmin(np.abs(a.points - at[a.name])))]
-            inside = None if inside is None else inside.take(nearest, axis=i)
+            inside = None if inside is None else inside.take(nearest(a.points, [at[a.name]]), axis=i)
             axes.append(Axis(a.name, at[a.name], at[a.name], 1, unit=a.unit))
         inside = inside if inside is not None and inside.any() else None
         return replace(self, grid=Grid(*axes), inside=inside)

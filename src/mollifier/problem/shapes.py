@@ -26,7 +26,7 @@ from mollifier.equations.names import Names
 from mollifier.equations.syntax import read as statements
 from mollifier.errors import ConfigurationError, EquationError
 from mollifier.io.files import require_file
-from mollifier.mollify.arrays import Array, Mask
+from mollifier.mollify.arrays import Array, Mask, nearest
 
 IMAGES = (".tif", ".tiff")  #: Suffixes of images.
 _COMPARED = re.compile(r"<=?|>=?")
@@ -120,7 +120,7 @@ def masked(mask: xr.DataArray, label: int | None) -> Shape:
     def holds(points: Array) -> Mask:
         index, within = [], np.ones(len(points), dtype=bool)
         for x, nodes in zip(points.T, axes, strict=True):
-            index.append(np.searchsorted((nodes[1:] + nodes[:-1]) / 2, x))
+            index.append(nearest(nodes, x))
             ends = nodes[[0, -1]] if len(nodes) < 2 else 1.5 * nodes[[0, -1]] - 0.5 * nodes[[1, -2]]
             within &= (x >= ends[0]) & (x <= ends[1])
         return within & inner[tuple(index)]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mollifier.data.observations import Observations, Samples
-from mollifier.mollify.arrays import Array, Index
+from mollifier.mollify.arrays import Array, Index, nearest
 from mollifier.mollify.grid import Grid
 
 
@@ -57,7 +57,7 @@ class ObservedPlaces:
     def index(self, points: Array) -> Index:
         """Flat index of points (n, d) that are among the places."""
         if self.axes is not None:
-            found = [_nearest(x, points[:, i]) for i, x in enumerate(self.axes)]
+            found = [nearest(x, points[:, i]) for i, x in enumerate(self.axes)]
             return np.asarray(np.ravel_multi_index(found, [len(x) for x in self.axes]), dtype=np.intp)
         assert self.points is not None
         order = np.unique(np.concatenate([self.points, points]), axis=0, return_inverse=True)[1].reshape(-1)
@@ -74,11 +74,3 @@ class ObservedPlaces:
             }
         assert self.points is not None
         return (self.points[:, columns] - np.array(middle)) / np.array(half)
-
-
-def _nearest(nodes: Array, x: Array) -> Index:
-    """Index of the node nearest to each x, which may differ from it by rounding."""
-    if len(nodes) == 1:
-        return np.zeros(len(x), dtype=np.intp)
-    after = np.clip(np.searchsorted(nodes, x), 1, len(nodes) - 1)
-    return np.asarray(after - (x - nodes[after - 1] <= nodes[after] - x), dtype=np.intp)

@@ -22,7 +22,7 @@ from mollifier.engines.joint.settings import JointSettings
 from mollifier.engines.joint.spline import coefficients_of
 from mollifier.engines.joint.stages import Joint
 from mollifier.engines.linalg.dense import solved
-from mollifier.mollify.arrays import Array
+from mollifier.mollify.arrays import Array, slices
 from mollifier.mollify.orders import Derivative
 from mollifier.problem.inverse_problem import InverseProblem
 
@@ -52,8 +52,7 @@ def information_through_states(problem: InverseProblem, settings: JointSettings)
     }
     names = list(problem.unknowns)
     bases = [_basis(joint, n) for n in names]
-    edges = np.cumsum([0, *(b.shape[1] for b in bases)]).tolist()
-    places = {n: slice(*ends) for n, *ends in zip(names, edges, edges[1:], strict=False)}
+    places = dict(zip(names, slices(b.shape[1] for b in bases), strict=True))
     basis, prior = _diagonal(bases), _diagonal([_prior(problem, n, scale[n]) for n in names])
     precision = basis.T @ _eliminated(joint) @ basis + prior
     covariance = inverse(precision)

@@ -19,7 +19,7 @@ from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.linalg.memory import rows_at_once
 from mollifier.engines.network.tuning import NetworkTuning
-from mollifier.mollify.arrays import Array
+from mollifier.mollify.arrays import Array, slices
 from mollifier.mollify.matrices import rows_matrix
 from mollifier.nn.layers import count, trained
 
@@ -136,10 +136,7 @@ class NormalEquations:
                 networks[i] = NodeSlopes(b.network, b.nodes(), shape, self.kept[i])
                 sizes[i] = networks[i].weights
         sizes |= dict.fromkeys(self.model.scalars, 1)
-        edges = np.cumsum([0, *sizes.values()]).tolist()
-        return networks, {
-            k: slice(low, high) for k, low, high in zip(sizes, edges[:-1], edges[1:], strict=True)
-        }
+        return networks, dict(zip(sizes, slices(sizes.values()), strict=True))
 
     def _add_constant(
         self, part: Residuals, place: Mapping[Key, slice], gradient: Tensor, hessian: Tensor | None

@@ -24,7 +24,7 @@ from mollifier.engines.priors.field_prior import FieldPrior
 from mollifier.engines.priors.matern import matern_weights
 from mollifier.engines.priors.search import PriorSearch
 from mollifier.engines.priors.shapes import Choice, Shape
-from mollifier.mollify.arrays import Array, Index
+from mollifier.mollify.arrays import Array, Index, slices
 
 _PLACES = 100  # Nodes at which the variance of a field under its prior is averaged.
 
@@ -42,8 +42,7 @@ class Unknowns:
     @property
     def places(self) -> dict[str, slice]:
         """Name of an unknown -> places of its r coordinates among the u."""
-        edges = np.cumsum([0, *(b.shape[1] for b in self.bases.values())]).tolist()
-        return {n: slice(*ends) for n, *ends in zip(self.bases, edges, edges[1:], strict=False)}
+        return dict(zip(self.bases, slices(b.shape[1] for b in self.bases.values()), strict=True))
 
 
 class WeightPrior(PriorOnCoefficients):

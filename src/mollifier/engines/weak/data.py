@@ -39,11 +39,7 @@ class GridEffect:
         """Shapes along each axis."""
         return tuple(f.shape[1] for f in self.factors)
 
-    def matrices(self, slab: slice) -> list[Array]:
-        """The factors, those of the first axis on a slab."""
-        return [self.factors[0][slab], *self.factors[1:]]
-
-    def on(self, nodes: Index) -> GridEffect:
+    def on(self, nodes: Index | slice) -> GridEffect:
         """The effect on some nodes of the first axis."""
         return replace(self, factors=(self.factors[0][nodes], *self.factors[1:]))
 

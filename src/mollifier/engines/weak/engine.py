@@ -28,7 +28,7 @@ from mollifier.engines.weak.smoothing import interpolation_variance
 from mollifier.engines.weak.solution import weak_solution
 from mollifier.engines.weak.start import start_values
 from mollifier.engines.weak.sums import WeakSums, residuals_of
-from mollifier.engines.weak.testspace import Spaces, TestSpace
+from mollifier.engines.weak.testspace import TestSpace
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.radius import Radius
@@ -203,7 +203,7 @@ def _with_grid_errors(
         return fit
     degrees, sums = selection.tuning.quadrature_degrees, estimator.sums
     tried = (replace(selection.tuning, quadrature_degrees=degrees[i:]) for i in range(len(degrees)))
-    tests = Spaces(tuple(replace(selection.space(chosen, density, t), gaps=None) for t in tried))
+    tests = tuple(replace(selection.space(chosen, density, t), gaps=None) for t in tried)
     found = []
     for residuals in residuals_of(sums.over(sums.data.clear()), tests, fit.coefficients):
         lattices = residuals.reshape(-1, *fit.space.shape)

@@ -17,7 +17,7 @@ from scipy.sparse.linalg import lsmr
 from mollifier.engines.weak.smoothing import mollified
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
 from mollifier.errors import DataError
-from mollifier.mollify.arrays import Array, Mask
+from mollifier.mollify.arrays import Array, Mask, filled
 from mollifier.mollify.grid import Grid
 
 
@@ -58,27 +58,25 @@ def fill_gaps(values: Array, grid: Grid, beyond: Mask | None = None, tuning: Wea
     True
     """
     missing = ~np.isfinite(values)
-    nearest = scipy.ndimage.distance_transform_edt(missing, return_distances=False, return_indices=True)
-    assert isinstance(nearest, np.ndarray)
-    filled = values[tuple(nearest)]
+    found = filled(values)
     beyond = np.zeros_like(missing) if beyond is None else beyond
     gaps = missing & ~beyond
     if not gaps.any():
-        return filled
+        return found
     mean, spread = float(values[~missing].mean()), float(np.std(values[~missing])) or 1.0
     if max(grid.shape) < tuning.smoothed_nodes:
         raise DataError(
             f"The longest axis of the grid {grid.shape} is too short to fill gaps; {tuning.smoothed_nodes} "
             "nodes or more were expected. Give data without gaps, or use engine 'joint' or 'network'."
         )
-    filled = _bridged(filled - mean, gaps, beyond, grid, tuning.gap_steps)
+    found = _bridged(found - mean, gaps, beyond, grid, tuning.gap_steps)
     for _ in range(tuning.gap_rounds):
-        smooth = mollified(filled, grid, tuning.gap_cells, tuning.smoothed_nodes)
-        change = float(np.sqrt(np.mean((smooth - filled)[gaps] ** 2)))
-        filled = np.where(gaps, smooth, filled)
+        smooth = mollified(found, grid, tuning.gap_cells, tuning.smoothed_nodes)
+        change = float(np.sqrt(np.mean((smooth - found)[gaps] ** 2)))
+        found = np.where(gaps, smooth, found)
         if change < tuning.gap_change * spread:
             break
-    return filled + mean
+    return found + mean
 
 
 def _bridged(values: Array, gaps: Mask, beyond: Mask, grid: Grid, most_steps: int) -> Array:

@@ -70,9 +70,9 @@ def _added(one: Any, other: Any) -> Any:
 def additive(*kinds: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Of a function of sums, of a test space and more that adds up over the data: the sum over their blocks.
 
-    What else it takes is given to every block: as it is, or restricted to the block's nodes where it has a
-    method ``on`` for that, as a test space does. ``kinds`` are those of the integrands that it sums, which by
-    default are among what it takes. Integrands without data need no blocks.
+    What else it takes is given to every block: as it is, or restricted to its nodes where it, or an
+    entry of a tuple, has a method ``on`` for that, as a test space does. ``kinds`` are the integrands
+    that it sums, by default among what it takes. Integrands without data need no blocks.
     """
 
     def made(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,10 +82,7 @@ def additive(*kinds: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
             if not (sums.data.lazy and sums.read(*named)):
                 return method(sums, space, *given)
             blocks = sums.data.blocks
-            tasks = (
-                (summed, sums.over(block), tuple(_on(g, nodes) for g in (space, *given)))
-                for block, nodes in blocks
-            )
+            tasks = ((summed, sums.over(block), _on((space, *given), nodes)) for block, nodes in blocks)
             return total(_part, tasks, len(blocks), sums.data.follow)
 
         return summed
@@ -94,6 +91,8 @@ def additive(*kinds: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def _on(given: Any, nodes: Any) -> Any:
+    if isinstance(given, tuple):
+        return tuple(_on(one, nodes) for one in given)
     return given.on(nodes) if hasattr(given, "on") else given
 
 

@@ -49,6 +49,6 @@ def effect_modes(
         for (_, number, field), gain in values.items():
             if field == effect.field:
                 c = channels[number]
-                matrices = space.crossed(effect.matrices(slab), pairs, c.orders, slab)
+                matrices = space.crossed(effect.on(slab).factors, pairs, c.orders, slab)
                 total[c.equation][row, mode] += contract(product(gain, pattern), matrices).ravel()[kept]
     return total.reshape(-1, total.shape[2])

@@ -21,7 +21,7 @@ from mollifier.engines.weak.fields import field_variables
 from mollifier.engines.weak.radius_selection import RadiusSelection
 from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.verdict import term_size, verdict
-from mollifier.mollify.arrays import Array
+from mollifier.mollify.arrays import Array, nearest
 from mollifier.mollify.grid import Grid
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.inverse_problem import InverseProblem
@@ -111,11 +111,8 @@ def _fit_table(
     for f in problem.fields:
         s = problem.data.samples(f, most, seed)
         s = s.floored(floor * float(s.values.std()))
-        place = []
-        for axis in grid:
-            between = (axis.points[1:] + axis.points[:-1]) / 2  # printed coordinates are rounded
-            place.append(np.searchsorted(between, s.points[:, s.coordinates.index(axis.name)]))
-        parts.append(FitPart(f, s, states[f][tuple(place)]))
+        place = tuple(nearest(a.points, s.points[:, s.coordinates.index(a.name)]) for a in grid)
+        parts.append(FitPart(f, s, states[f][place]))
     return fit_table(problem, parts)
 
 

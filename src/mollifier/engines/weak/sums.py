@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache
-from itertools import pairwise
-from typing import NamedTuple
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,8 +20,8 @@ from mollifier.engines.weak.form import Channel
 from mollifier.engines.weak.integrands import AT_SMOOTHED, Integrands
 from mollifier.engines.weak.passes import additive
 from mollifier.engines.weak.shared_noise import effect_modes
-from mollifier.engines.weak.testspace import Part, SeparableFunction, Spaces, TestSpace, index_pairs
-from mollifier.mollify.arrays import Array
+from mollifier.engines.weak.testspace import Part, SeparableFunction, TestSpace, index_pairs
+from mollifier.mollify.arrays import Array, slices
 from mollifier.mollify.orders import Derivative
 
 Values = dict[tuple, Array]  #: Integrands by key.
@@ -46,38 +45,39 @@ class WeakSums:
         self.form = integrands.form
         self.tuning = self.form.tuning
         self.equations = 1 + max(c.equation for c in self.form.channels)
-        edges = np.cumsum([0, *(b.size for b in bases)]).tolist()
         #: Unknown -> the slice of its coefficients.
-        self.place = {b.name: slice(*e) for b, e in zip(bases, pairwise(edges), strict=True)}
-        #: Number m of coefficients.
-        self.size: int = edges[-1]
+        self.place = dict(zip((b.name for b in bases), slices(b.size for b in bases), strict=True))
+        self.size = sum(b.size for b in bases)  #: Number m of coefficients.
         self._of = {b.name: b for b in bases}
-        self._last: dict[tuple[str, ...], tuple[Array, Values]] = {}
-        self._lines: tuple[TestSpace, Array, Array, Array] | None = None
-        self._modes: tuple[TestSpace, Array, Array] | None = None
         #: Unknown -> its basis, of laws of the state.
         self.laws = {b.name: b for b in bases if isinstance(b, LawBasis)}
-        self._kept: dict[Derivative, list[Array]] = {}
+        self._last: dict[Hashable, tuple[TestSpace | None, Array, Any]] = {}
+
+    def _once(
+        self, key: Hashable, space: TestSpace | None, coefficients: Array, make: Callable[[], Any]
+    ) -> Any:
+        """What is made for a test space at coefficients, kept for the next call with these and the key."""
+        last = self._last.get(key)
+        if last is None or last[0] is not space or not np.array_equal(last[1], coefficients):
+            self._last[key] = last = space, coefficients.copy(), make()
+        return last[2]
 
     def _evaluated(self, coefficients: Array, *kinds: str) -> Iterator[tuple[slice, Values]]:
         """Integrands of some kinds slab by slab; those of a single slab are kept for the next call."""
-        slabs = self.data.slabs
-        if len(slabs) == 1 and kinds in self._last:
-            at, found = self._last[kinds]
-            if np.array_equal(at, coefficients):
-                yield slabs[0], found
-                return
+        found = self._by_slab(coefficients, *kinds)
+        if len(self.data.slabs) == 1:
+            found = iter([self._once(kinds, None, coefficients, partial(next, found))])
+        return zip(self.data.slabs, found, strict=True)
+
+    def _by_slab(self, coefficients: Array, *kinds: str) -> Iterator[Values]:
         needed, smoothed = self.integrands.program(*kinds).inputs, self._smoothed(kinds)
         data = self.data.loaded(None if smoothed else needed, smoothed)
-        for slab in slabs:
+        for slab in self.data.slabs:
             env = data.env(slab, smoothed)
             for u in (u for u in self.integrands.unknowns if u.name in needed):
                 law, here = self.laws.get(u.field), coefficients[self.place[u.field]]
                 env[u.name] = law.of_state(here, u, env) if law else self._of[u.field].evaluate(here, u, slab)
-            found = self.integrands.evaluate(env, *kinds)
-            if len(slabs) == 1:
-                self._last[kinds] = coefficients.copy(), found
-            yield slab, found
+            yield self.integrands.evaluate(env, *kinds)
 
     def _smoothed(self, kinds: Sequence[str]) -> bool:
         """Whether integrands of some kinds are evaluated at smoothed fields."""
@@ -125,14 +125,8 @@ class WeakSums:
 
     def rows(self, space: TestSpace, coefficients: Array) -> WeakRows:
         """Residuals and slopes at the coefficients (m,)."""
-        last = self._lines
-        if (
-            last is None
-            or last[0] is not space
-            or not (self.integrands.linear or np.array_equal(last[1], coefficients))
-        ):
-            last = self._lines = space, coefficients.copy(), *self._projected(space, coefficients)
-        _, _, rest, slopes = last
+        needed = coefficients[:0] if self.integrands.linear else coefficients
+        rest, slopes = self._once("rows", space, needed, partial(self._projected, space, coefficients))
         return WeakRows(rest + slopes @ coefficients, slopes)
 
     @additive("rest", "slope")
@@ -192,10 +186,10 @@ class WeakSums:
 
     def _functions(self, derivative: Derivative, slab: slice) -> Sequence[Array]:
         """Functions of a law at the noisy state; those of a single slab are kept."""
-        if derivative not in self._kept or len(self.data.slabs) > 1:
-            law = self.laws[derivative.field]
-            self._kept[derivative] = list(law.functions(derivative, self.data.env(slab)))
-        return self._kept[derivative]
+        law, env = self.laws[derivative.field], self.data.env(slab)
+        if len(self.data.slabs) > 1:
+            return list(law.functions(derivative, env))
+        return self._once(derivative, None, np.zeros(0), lambda: list(law.functions(derivative, env)))
 
     @property
     def noisy(self) -> bool:
@@ -250,12 +244,12 @@ class WeakSums:
 
     def modes(self, space: TestSpace, coefficients: Array) -> Array:
         """Residuals that the random effects of the noise leave, one column each, shape (rows, effects)."""
-        if self._modes and self._modes[0] is space and np.array_equal(self._modes[1], coefficients):
-            return self._modes[2]
-        found = [self.modes_of(space, e, coefficients) for e in self.data.effects]
-        whole = np.hstack([np.zeros((self.equations * space.size, 0)), *found])
-        self._modes = space, coefficients.copy(), whole
-        return whole
+
+        def made() -> Array:
+            found = [self.modes_of(space, e, coefficients) for e in self.data.effects]
+            return np.hstack([np.zeros((self.equations * space.size, 0)), *found])
+
+        return self._once("modes", space, coefficients, made)
 
     @additive("gain")
     def modes_of(self, space: TestSpace, effect: GridEffect, coefficients: Array) -> Array:
@@ -347,7 +341,7 @@ class WeakSums:
 
 
 @additive("rest", "slope")
-def residuals_of(sums: WeakSums, spaces: Spaces, coefficients: Array) -> tuple[Array, ...]:
+def residuals_of(sums: WeakSums, spaces: tuple[TestSpace, ...], coefficients: Array) -> tuple[Array, ...]:
     """The residuals (rows,) against each of several test spaces, over data that are read once."""
     once = sums.over(sums.data.loaded())
-    return tuple(once.rows(space, coefficients).residuals for space in spaces.each)
+    return tuple(once.rows(space, coefficients).residuals for space in spaces)

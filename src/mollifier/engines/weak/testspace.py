@@ -243,17 +243,6 @@ def _separable(core: Array, first: Orders, second: Orders, between: Between) -> 
     return SeparableFunction(core, lambda axis, summed: between(axis, (first[axis], second[axis]), summed))
 
 
-@dataclass(frozen=True)
-class Spaces:
-    """Several test spaces on one grid."""
-
-    each: tuple[TestSpace, ...]
-
-    def on(self, nodes: Index) -> Spaces:
-        """The test functions on some nodes of the first axis."""
-        return Spaces(tuple(space.on(nodes) for space in self.each))
-
-
 def index_pairs(found: Sequence[Pairs], left: Sequence[int], right: Sequence[int]) -> Pairs:
     """Flat indices of the pairs that are pairs along every axis, the last axis fastest.
 
