@@ -18,7 +18,7 @@ from mollifier.cli.progress import Steps
 from mollifier.cli.run import CHECKPOINT, run
 from mollifier.cli.terminal import BAD_INPUT, INTERRUPTED, NO_ANSWER, Terminal, complain, message
 from mollifier.errors import ConfigurationError, MollifierError
-from mollifier.io.executors import TURN, executor_at, processors, run_tasks
+from mollifier.io.executors import LOST, TURN, executor_at, processors, run_tasks
 from mollifier.io.files import ensure_folder, write_rows
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def sweep(
     with executor_at(address, folder / "jobs", terminal.note) as executor, show as follow:
         work = partial(_solved, terminal if here else None)
         options: dict[str, Any] = {"workers": jobs, "threads": max(processors() // jobs, 1)}
-        for number, end in run_tasks(work, ones, executor, **options, interruptible=True, lost=_lost):
+        for number, end in run_tasks(work, ones, executor, **options, interruptible=True, lost=_failed):
             ended[number] = end
             if end.said:
                 (terminal.say if end.code != BAD_INPUT else partial(complain, terminal))(end.said)
@@ -141,15 +141,14 @@ def _solved(terminal: Terminal | None, one: _One) -> _Ended:
 
             save_figures(solution, one.place)
     except (MollifierError, OSError) as error:
-        text = message(error)
-        return _Ended({"status": "failed", "message": text}, BAD_INPUT, f"{one.label}: {text}")
+        return _failed(one, message(error))
     chosen = "chosen_because" in solution.provenance
     said = f"{one.label}: {chosen_line(solution).removeprefix('Engine    ')}" if chosen else ""
     return _Ended(_row(solution), exit_code(solution), said)
 
 
-def _lost(one: _One) -> _Ended:
-    text = "its process was ended by the system; there may be too little memory"
+def _failed(one: _One, text: str = LOST) -> _Ended:
+    """The end of a value without a solution, by default since its process died."""
     return _Ended({"status": "failed", "message": text}, BAD_INPUT, f"{one.label}: {text}")
 
 

@@ -46,6 +46,8 @@ def score(fields: xr.Dataset, truth: xr.Dataset) -> dict[str, Score]:
 def compare(found: xr.DataArray, exact: xr.DataArray) -> Score:
     """Score of one field on the grid of the truth, where that is not NaN; both of the same shape.
 
+    Relative errors are NaN where the truth is zero.
+
     >>> x = np.linspace(0, 1, 11)
     >>> exact = xr.DataArray(1 + x, {"x": x})
     >>> compare(1.1 * exact, exact).relative_l2
@@ -61,14 +63,15 @@ def compare(found: xr.DataArray, exact: xr.DataArray) -> Score:
         inside &= keep.reshape([-1 if i == d else 1 for i in range(b.ndim)])
 
     def relative(here: np.ndarray) -> float:
-        return float(np.linalg.norm((a - b)[here]) / np.linalg.norm(b[here])) if here.any() else float("nan")
+        size = float(np.linalg.norm(b[here]))
+        return float(np.linalg.norm((a - b)[here])) / size if size else float("nan")
 
     whole = a[known], b[known]
-    varied = all(float(v.min()) < float(v.max()) for v in whole)
+    varied = bool(known.any()) and all(np.ptp(v) > 0 for v in whole)
     return Score(
         relative_l2=relative(known),
         interior=relative(inside),
         boundary=relative(known & ~inside),
-        largest=float(np.abs(whole[0] - whole[1]).max()),
+        largest=float(np.abs(whole[0] - whole[1]).max(initial=0.0)),
         correlation=float(np.corrcoef(*whole)[0, 1]) if varied else float("nan"),
     )

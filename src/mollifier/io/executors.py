@@ -30,6 +30,9 @@ _ANSWERS = 10  # Seconds in which a scheduler may answer.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
+#: What is said of a task whose process died, see `run_tasks`.
+LOST = "its process was ended by the system; there may be too little memory"
+
 #: Held by a solve that may share its process with others: they share the random numbers that engines take.
 TURN = threading.Lock()
 

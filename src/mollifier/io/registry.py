@@ -23,8 +23,8 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
 
     >>> shapes = Registry("shape", {"square": lambda a: a * a, "root": "math:sqrt"})
     >>> shapes.register("cube", lambda a: a**3)
-    >>> shapes.names(), shapes["root"](9.0), shapes["cube"](2)
-    (('square', 'root', 'cube'), 3.0, 8)
+    >>> [*shapes], shapes["root"](9.0), shapes["cube"](2)
+    (['square', 'root', 'cube'], 3.0, 8)
     >>> shapes["cub"]
     Traceback (most recent call last):
     mollifier.errors.ConfigurationError: There is no shape 'cub'. Did you mean 'cube'?
@@ -39,10 +39,6 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         if name in self._entries and self._entries[name] is not entry:
             raise ConfigurationError(f"The {self.kind} '{name}' is already registered; choose another name.")
         self._entries[name] = entry
-
-    def names(self) -> tuple[str, ...]:
-        """All names, in the order of registration; nothing is imported but plugins."""
-        return tuple(self)
 
     def loaded(self) -> dict[str, Entry]:
         """The entries that need no import, those of plugins among them."""

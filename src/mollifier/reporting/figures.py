@@ -12,7 +12,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mollifier.diagnostics.scores import compare
 from mollifier.errors import MollifierError, check_known
+from mollifier.mollify.arrays import rms
 from mollifier.problem.solution import HISTORY, Solution
 from mollifier.reporting import style
 from mollifier.reporting.fits import fit_figure
@@ -230,14 +232,10 @@ def _agreement(estimate: xr.DataArray, truth: xr.DataArray) -> str:
     >>> _agreement(field, field)
     'relative L2 0, correlation 1'
     """
-    a, b = estimate.values.astype(float).ravel(), truth.values.astype(float).ravel()
-    both = np.isfinite(a) & np.isfinite(b)
-    a, b = a[both], b[both]
-    norm = float(np.linalg.norm(b))
-    parts = [f"relative L2 {np.linalg.norm(a - b) / norm:.3g}" if norm else "relative L2 undefined"]
-    if a.size > 1 and np.ptp(a) > 0 and np.ptp(b) > 0:
-        parts.append(f"correlation {np.corrcoef(a, b)[0, 1]:.3g}")
-    return ", ".join(parts)
+    found = compare(estimate, truth.where(np.isfinite(estimate)))
+    error = "undefined" if np.isnan(found.relative_l2) else f"{found.relative_l2:.3g}"
+    varied = not np.isnan(found.correlation)
+    return f"relative L2 {error}" + (f", correlation {found.correlation:.3g}" if varied else "")
 
 
 def residual_figure(solution: Solution) -> Figure:
@@ -248,9 +246,8 @@ def residual_figure(solution: Solution) -> Figure:
     figure = style.new_figure(max(3.6 * widest, 5.2), 3.3 * len(fields))
     axes = figure.subplots(len(fields), widest, squeeze=False)
     for row, (name, field) in enumerate(fields.items()):
-        finite = field.values[np.isfinite(field.values)]
-        rms = f"{np.sqrt(np.mean(finite**2)):.3g}" if finite.size else "unknown"
-        head = f"{name.replace('_', ' ')} of the equation, rms {rms}\n(relative to the rms of its terms)"
+        size = f"{rms(field.values):.3g}" if np.isfinite(field.values).any() else "unknown"
+        head = f"{name.replace('_', ' ')} of the equation, rms {size}\n(relative to the rms of its terms)"
         bounds = style.limits(field.values, symmetric=True, spare=0.005)
         for ax in axes[row, len(pictures[name]) :]:
             ax.set_axis_off()

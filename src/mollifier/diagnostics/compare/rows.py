@@ -11,7 +11,7 @@ import numpy as np
 from mollifier.data import interpolation
 from mollifier.data.observations import Observations
 from mollifier.diagnostics.compare.children import Outcome
-from mollifier.mollify.arrays import Array
+from mollifier.mollify.arrays import Array, rms
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
@@ -75,7 +75,7 @@ def _extent(solution: Solution, name: str) -> dict[str, float | None]:
     return {
         "low": float(values.min()) if values.size else None,
         "high": float(values.max()) if values.size else None,
-        "sd": float(np.sqrt(np.mean(sd**2))) if sd.size else None,
+        "sd": rms(sd) if sd.size else None,
     }
 
 
@@ -87,8 +87,7 @@ def _misfit(solution: Solution, problem: InverseProblem, held: Observations, nam
     found = predicted(solution, problem, name, samples.points)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = (found - samples.values) / samples.sd
-    z = z[np.isfinite(z)]
-    return float(np.sqrt(np.mean(z**2))) if z.size else None
+    return rms(z) if np.isfinite(z).any() else None
 
 
 def was_split(problem: InverseProblem, held: Observations, name: str) -> bool:

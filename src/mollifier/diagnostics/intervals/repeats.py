@@ -16,7 +16,7 @@ import xarray as xr
 from mollifier.diagnostics.compare.children import FAILED, INTERRUPTED, Outcome, Task, outcome_of, portable
 from mollifier.engines.start import sampled
 from mollifier.errors import ConfigurationError, MollifierError
-from mollifier.io.executors import TURN, run_tasks
+from mollifier.io.executors import LOST, TURN, run_tasks
 from mollifier.io.files import ensure_folder
 from mollifier.io.lock import locked
 from mollifier.mollify.arrays import Array
@@ -133,7 +133,7 @@ def _solve(given: tuple[InverseProblem, Task]) -> Outcome:
 
 
 def _lost(given: tuple[InverseProblem, Task]) -> Outcome:
-    return Outcome(None, FAILED, "its process was ended by the system; there may be too little memory")
+    return Outcome(None, FAILED, LOST)
 
 
 def gathered(solution: Solution, answers: Sequence[Solution], suffix: str = "") -> dict[str, Array]:

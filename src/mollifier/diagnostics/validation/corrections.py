@@ -19,7 +19,7 @@ from mollifier.data.selection import Samples
 from mollifier.diagnostics.validation.forward_problem import UNIFORM, ForwardProblem, NoForwardSolutionError
 from mollifier.diagnostics.validation.modes import SmoothModes
 from mollifier.diagnostics.validation.solvers import Solver, solve_on
-from mollifier.mollify.arrays import Array
+from mollifier.mollify.arrays import Array, rms
 from mollifier.mollify.grid import Grid, axis_of
 
 # Functions along the coordinate of evolution, and along each other one, by the number of coordinates.
@@ -133,9 +133,8 @@ def corrected(
     lacking = _scores(own_columns, extra, errors, free, np.concatenate([at, np.zeros(len(directions))]))
     here = slice(len(at), None)
     shifts = step[here] / np.maximum(sd[here], 1.0)
-    moved = float(np.sqrt(np.mean((errors - first) ** 2)))
     named = dict(zip(directions, map(float, shifts), strict=True))
-    return values, named, dict(zip(terms, lacking, strict=True)), moved
+    return values, named, dict(zip(terms, lacking, strict=True)), rms(errors - first)
 
 
 def _scores(responses: Array, extra: Array, errors: Array, spread: Array, at: Array) -> list[float]:

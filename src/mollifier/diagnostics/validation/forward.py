@@ -20,7 +20,7 @@ from mollifier.diagnostics.validation.forward_problem import UNIFORM, ForwardPro
 from mollifier.diagnostics.validation.solvers import Solver, solve_on
 from mollifier.diagnostics.validation.verdict import noise
 from mollifier.equations.system import EquationSystem
-from mollifier.mollify.arrays import Array
+from mollifier.mollify.arrays import Array, rms
 from mollifier.problem.solution import Solution
 
 # Finer grids are tried until the forward solution changes by less than this share of the noise.
@@ -105,7 +105,7 @@ def _resolved(
         found = n, solver, values
         errors = [errors_of(values[f], d) for f, d in data.items()]
         if before is not None:
-            change = max((_rms(new - old) for new, old in zip(errors, before, strict=True)), default=0.0)
+            change = max((rms(new - old) for new, old in zip(errors, before, strict=True)), default=0.0)
             if change < _FINE:
                 break
         before = errors
@@ -138,7 +138,3 @@ def _directions(solution: Solution, fields: Mapping[str, xr.DataArray]) -> dict[
         if f"{n}_sd" in solution.dataset:
             found[n] = solution.dataset[f"{n}_sd"]
     return {n: v for n, v in found.items() if n in fields and np.isfinite(v.values).all() and (v > 0).any()}
-
-
-def _rms(values: Array) -> float:
-    return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0

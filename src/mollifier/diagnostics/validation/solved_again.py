@@ -27,11 +27,8 @@ def by_engine(solution: Solution, problem: InverseProblem, engines: Sequence[str
     found = compare(problem, engines, rng=seed, settings=given)
     own = str(solution.provenance.get("engine", "this"))
     others = {n: s for n, s in found.solutions.items() if n != own}
-    return [_agreement(f"engine '{n}'", solution, s) for n, s in others.items()] + [
-        Judgement(f"engine '{r.engine}'", "", None, "holds")
-        for r in found.rows
-        if r.engine not in found.solutions
-    ]
+    lacking = [Judgement(f"engine '{r.engine}'") for r in found.rows if r.engine not in found.solutions]
+    return [*(_agreement(f"engine '{n}'", solution, s) for n, s in others.items()), *lacking]
 
 
 def by_radius(solution: Solution, problem: InverseProblem) -> list[Judgement]:
@@ -48,7 +45,7 @@ def by_radius(solution: Solution, problem: InverseProblem) -> list[Judgement]:
             other = solve(problem, engine, rng=seed, settings=settings)
         except MollifierError as error:
             first = str(error).splitlines()[0]
-            findings.append(Judgement(label, "", None, "holds", f"{label}: not solved again ({first})"))
+            findings.append(Judgement(label, "holds", f"{label}: not solved again ({first})"))
             continue
         findings.append(_agreement(label, solution, other))
     return findings
@@ -82,6 +79,6 @@ def _agreement(label: str, solution: Solution, other: Solution) -> Judgement:
     judged: Sequence[Pair] = pairs({"this": solution, label: other})
     apart = [p for p in judged if p.agrees is False]
     if not apart:
-        return Judgement(label, "", None, "holds")
+        return Judgement(label)
     names = ", ".join(f"'{n}'" for n in dict.fromkeys(p.unknown for p in apart))
-    return Judgement(label, "", None, "doubtful", f"{label} finds another value of {names}")
+    return Judgement(label, "doubtful", f"{label} finds another value of {names}")

@@ -147,13 +147,12 @@ def validate(
     for name in solution.conditions:
         met = share_of_limit(solution, name) <= 1.0
         reason = "" if met else unmet(solution, name)
-        findings.append(Judgement("condition", name, None, "holds" if met else "doubtful", reason))
+        findings.append(Judgement("condition", "holds" if met else "doubtful", reason, name))
     solved = xr.Dataset()
     try:
         found = forward(solution, system_of(solution, problem))
     except NoForwardSolutionError as reason:
-        text = f"not solved forward: {reason}"
-        findings.append(Judgement("forward solution", "", None, "doubtful", text))
+        findings.append(Judgement("forward solution", "doubtful", f"not solved forward: {reason}"))
     else:
         solved, notes = found.fields, [*notes, *found.notes]
         seen: list[Judgement] = []
@@ -194,9 +193,9 @@ def _status(solution: Solution) -> tuple[list[Judgement], list[str]]:
     """The engine's status: a finding where it speaks against the answer, a note where the run was stopped."""
     text = f"the engine ended with '{solution.status}'"
     if solution.status.name == "undetermined":
-        return [Judgement("engine's status", "", None, "undetermined", solution.status.message or text)], []
+        return [Judgement("engine's status", "undetermined", solution.status.message or text)], []
     if solution.status.name in _AGAINST:
-        return [Judgement("engine's status", "", None, "doubtful", text)], []
+        return [Judgement("engine's status", "doubtful", text)], []
     return [], [] if solution.status.ok else [text]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -88,15 +88,14 @@ class Judgement:
     """The result of one test; ``reason`` is empty where it does not speak against the answer."""
 
     test: str
-    field: str
-    misfit: Misfit | None
-    verdict: Verdict
+    verdict: Verdict = "holds"
     reason: str = ""
+    field: str = ""
+    misfit: Misfit | None = None
 
     def row(self) -> dict[str, Any]:
         """As a row of the table."""
-        names = ("count", "ratio", "low", "high", "coherent", "p", "p_white")
-        numbers = {n: None if self.misfit is None else getattr(self.misfit, n) for n in names}
+        numbers = {f.name: getattr(self.misfit, f.name, None) for f in fields(Misfit)}
         return {"test": self.test, "field": self.field, **numbers, "verdict": self.verdict}
 
 
@@ -105,7 +104,7 @@ def _graded(
 ) -> Judgement:
     """A test by its size and the limits beyond which an answer is doubtful, and refuted, for a reason."""
     verdict: Verdict = "refuted" if size > limits[1] else "doubtful" if size > limits[0] else "holds"
-    return Judgement(test, name, found, verdict, "" if verdict == "holds" else reason)
+    return Judgement(test, verdict, "" if verdict == "holds" else reason, name, found)
 
 
 def judged(test: str, name: str, found: Misfit) -> Judgement:
