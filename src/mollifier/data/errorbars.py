@@ -20,7 +20,7 @@ from mollifier.data.building import POINT
 from mollifier.data.noise import estimate_noise
 from mollifier.data.noise_model import NoiseModel, declared_in, smoothed
 from mollifier.data.noise_structure import NoiseFinding, less_than_given, noise_structure
-from mollifier.data.values import EXTENTS, in_parts, names_in_parts, real_array
+from mollifier.data.values import EXTENTS, in_parts, is_number, names_in_parts, real_array
 from mollifier.equations.names import time_coordinate
 from mollifier.errors import DataError, check_known
 from mollifier.io.draws import Rng, generator
@@ -281,7 +281,7 @@ def settle(
                 )
         elif "standard_error" in array.attrs:
             given = array.attrs["standard_error"]
-            if not (_number(given) and np.isfinite(given) and given >= 0):
+            if not (is_number(given) and given >= 0):
                 raise DataError(
                     f"Attribute standard_error of '{v}' is {given!r}; a number of 0 or more was expected."
                 )

@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 import xarray as xr
 
+from mollifier.data.values import is_number
 from mollifier.equations.names import time_coordinate
 from mollifier.errors import DataError, check_known
 from mollifier.mollify.arrays import Array
@@ -217,7 +218,6 @@ def smoothed(values: Array, points: Sequence[Array] | None = None) -> Array:
 
 
 def _size(what: str, word: str, value: Any) -> float:
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not (number and np.isfinite(value) and value >= 0):
+    if not (is_number(value) and value >= 0):
         raise DataError(f"{what}: {word} was given as {value!r}; a number of 0 or more was expected.")
     return float(value)

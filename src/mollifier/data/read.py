@@ -23,7 +23,7 @@ from mollifier.data.errorbars import Noise
 from mollifier.data.observations import Observations
 from mollifier.data.readers.engines import engine_reader
 from mollifier.data.readers.registry import READERS, Reader, reader_of, suffix_of, suffixes
-from mollifier.data.values import names_in_parts, real_array
+from mollifier.data.values import is_number, names_in_parts, real_array
 from mollifier.data.wide import stacked
 from mollifier.errors import DataError, check_known
 from mollifier.io.arguments import typed
@@ -293,7 +293,7 @@ def _stepped(content: xr.Dataset, steps: Mapping[str, float]) -> xr.Dataset:
     for name, step in steps.items():
         text = "coordinates gives a step along '{}', no dimension of the data."
         check_known(name, map(str, content.dims), DataError, text)
-        if isinstance(step, bool) or not isinstance(step, int | float) or not 0 < step < float("inf"):
+        if not (is_number(step) and step > 0):
             raise DataError(
                 f"coordinates gives {step!r} as the step along '{name}'; a positive number was expected."
             )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,14 @@ def names_in_parts(given: Any, parts: Mapping[str, tuple[str, str]]) -> Any:
 
 
 EXTENTS = 1e-60, 1e60  # Extents beyond these would overflow when derivatives divide by powers of a length.
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number whose powers do not overflow."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    size: float = abs(int(value)) if isinstance(value, int) else abs(float(value))  # 10^400 is no float
+    return size < EXTENTS[1]
 
 
 def real_array(name: str, values: ArrayLike) -> Array:

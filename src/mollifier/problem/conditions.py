@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mollifier.data.observations import Observations, Samples
+from mollifier.data.values import is_number
 from mollifier.equations.system import EquationSystem, parse
 from mollifier.errors import ConfigurationError, check_known, did_you_mean
-from mollifier.problem.unknowns import Unknown, is_number
+from mollifier.problem.unknowns import Unknown
 
 Bounds = Mapping[str, tuple[float, float]]
 

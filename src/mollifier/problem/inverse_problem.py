@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from mollifier.data.observations import Observations, Samples
-from mollifier.data.values import names_in_parts
+from mollifier.data.values import is_number, names_in_parts
 from mollifier.equations.build import listed
 from mollifier.equations.laws import over_fields
 from mollifier.equations.names import Names, parts_of
@@ -24,7 +24,7 @@ from mollifier.problem.conditions import Condition, box, checked, placed
 from mollifier.problem.domain import Domain, Interior, check_edges
 from mollifier.problem.edges import at_edges
 from mollifier.problem.measurements import all_measurements
-from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, StateUnknown, Unknown, as_names, is_number
+from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, StateUnknown, Unknown, as_names
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import xarray as xr
 
 from mollifier.data.observations import Observations
-from mollifier.data.values import EXTENTS, storable
+from mollifier.data.values import is_number, storable
 from mollifier.errors import ConfigurationError, check_known
 
 PRIORS = ("auto", "h1", "h2", "tv")  #: Available priors of an unknown field.
@@ -260,14 +259,6 @@ def value_axis(field: str) -> str:
     'u_value'
     """
     return f"{field}_value"
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a real number whose powers do not overflow."""
-    if not isinstance(value, Real) or isinstance(value, bool):
-        return False
-    size: float = abs(int(value)) if isinstance(value, int) else abs(float(value))  # 10^400 is no float
-    return size < EXTENTS[1]
 
 
 Unknown = ScalarUnknown | FieldUnknown
