@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.orders import Derivative
-from mollifier.nn.differentiation.base import MultiIndex, by_channel, multi_index
+from mollifier.nn.differentiation.base import MultiIndex, by_channel
 from mollifier.nn.differentiation.taylor import DerivativeSums, Taylor
 
 
@@ -41,7 +41,7 @@ class TaylorOperator(nn.Module):
         self._points = Taylor(grid, list(terms))
         orders = [Derivative.parse(name, grid.names) for name in terms]
         total = max(d.total for d in orders)
-        factors = {multi_index(d, grid): f for d, f in zip(orders, terms.values(), strict=True)}
+        factors = {d.index(grid.names): f for d, f in zip(orders, terms.values(), strict=True)}
         sums: list[list[dict[MultiIndex, float]]] = [[] for _ in range(total)]
         self._sums = DerivativeSums(grid, [*sums, [factors]], directions)
 

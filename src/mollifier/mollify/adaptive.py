@@ -8,7 +8,7 @@ with a radius at each place: Lepski, Mammen and Spokoiny, Ann. Statist. 25:929, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -144,15 +144,3 @@ class AdaptiveOperator:
                 grids = np.meshgrid(*parts, indexing="ij", sparse=True)
                 found[j, k] = np.asarray(math.prod(grids[1:], start=grids[0]))
         return found
-
-
-class AdaptiveOperators:
-    """Several derivatives, each with its radii; arguments and errors are those of `AdaptiveOperator`."""
-
-    def __init__(self, grid: Grid, orders: Sequence[tuple[int, ...]], *options: Any) -> None:
-        self.nodes = self.result = grid
-        self._operators = [AdaptiveOperator(grid, order, *options) for order in orders]
-
-    def __call__(self, values: Array) -> list[Array]:
-        """One array for each order."""
-        return [operator(values)[0] for operator in self._operators]

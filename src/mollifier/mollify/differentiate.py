@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mollifier.errors import DataError, GridError, check_known, did_you_mean
 from mollifier.io.arguments import typed
-from mollifier.mollify.adaptive import ADAPTIVE, AdaptiveOperators
+from mollifier.mollify.adaptive import ADAPTIVE, AdaptiveOperator
+from mollifier.mollify.arrays import nearest
 from mollifier.mollify.grid import Grid, axis_of
 from mollifier.mollify.kernels import BSpline, Kernel, namespace
 from mollifier.mollify.operators import TensorOperator
@@ -106,10 +107,13 @@ def differentiate(
             )
     _check_seams(values, grid)
     derivatives = _derivatives(order, grid, field)
-    orders = [tuple(d.along(n) for n in grid.names) for d in derivatives]
+    orders = [d.index(grid.names) for d in derivatives]
     kernel = BSpline(7) if kernel is None else kernel
-    operator = _operator(grid, orders, kernel, radius, noise, boundary, accuracy)
-    results = _labelled(values, field, derivatives, operator) if labelled else operator(values)
+    operator, result = _operator(grid, orders, kernel, radius, noise, boundary, accuracy)
+    if labelled:
+        results = _labelled(values, field, derivatives, operator, (grid, result))
+    else:
+        results = operator(values)
     if isinstance(order, str | Mapping | Derivative):
         return results[0]
     return Jet(dict(zip(derivatives, results, strict=True)), grid.names)
@@ -123,8 +127,8 @@ def _operator(
     noise: float | None,
     boundary: Boundary,
     accuracy: int,
-) -> TensorOperator | AdaptiveOperators:
-    """What forms the derivatives, with one radius for all places or one for each."""
+) -> tuple[Callable[[Any], list[Any]], Grid]:
+    """What forms the derivatives, with one radius for all places or one for each, and where they come."""
     by_axis = radius if isinstance(radius, Mapping) else dict.fromkeys(grid.names, radius)
     for name, given in by_axis.items():
         if isinstance(given, str) and given != ADAPTIVE:
@@ -132,12 +136,14 @@ def _operator(
                 f"radius='{given}' was given along '{name}'; a number or '{ADAPTIVE}' was expected."
             )
     if ADAPTIVE not in by_axis.values():
-        return TensorOperator(grid, orders, kernel, radius, boundary=boundary, accuracy=accuracy)
+        operator = TensorOperator(grid, orders, kernel, radius, boundary=boundary, accuracy=accuracy)
+        return operator, operator.result or grid
     if boundary != "one-sided":
         raise GridError(f"boundary='{boundary}' was given with radius='{ADAPTIVE}', which takes 'one-sided'.")
     lengths: Any = {n: grid[n].length or 1.0 if r == ADAPTIVE else r for n, r in by_axis.items()}
     Radius(grid, lengths)
-    return AdaptiveOperators(grid, orders, kernel, by_axis, noise, accuracy)
+    each = [AdaptiveOperator(grid, order, kernel, by_axis, noise, accuracy) for order in orders]
+    return lambda values: [one(values)[0] for one in each], grid
 
 
 def _derivatives(order: Order | Sequence[Order], grid: Grid, field: str | None) -> tuple[Derivative, ...]:
@@ -213,14 +219,15 @@ def _labelled(
     array: Any,
     field: str | None,
     derivatives: Sequence[Derivative],
-    operator: TensorOperator | AdaptiveOperators,
+    operator: Callable[[Any], list[Any]],
+    grids: tuple[Grid, Grid],
 ) -> list[Any]:
-    """The derivatives of a DataArray: its axes go last, and back to their places."""
-    names = operator.nodes.names
+    """The derivatives of a DataArray, with the grids of nodes and results: axes go last, and back again."""
+    names = grids[0].names
     whole = array.transpose(*(d for d in array.dims if d not in names), *names)
     kept: dict[str, slice] = {}
-    for nodes, left in zip(operator.nodes, operator.result or (), strict=True):
-        first = int(np.abs(nodes.points - left.points[0]).argmin())
+    for nodes, left in zip(*grids, strict=True):
+        first = int(nearest(nodes.points, left.points[0]))
         kept[left.name] = slice(first, first + left.size)
     ordered = whole.isel(kept)
     results = []

@@ -143,7 +143,7 @@ class MollifierLayer(nn.Module):
     def _operator(self, **options: Any) -> TensorOperator:
         return TensorOperator(
             self.grid,
-            options.pop("orders", [tuple(d.along(n) for n in self.grid.names) for d in self.orders]),
+            options.pop("orders", [d.index(self.grid.names) for d in self.orders]),
             self.kernel,
             self._widest,
             boundary=self.boundary,
@@ -210,8 +210,8 @@ class MollifierLayer(nn.Module):
     def resampler(self, axes: Mapping[str, Any], orders: Order | Sequence[Order] | None = None) -> Resampler:
         """A module g -> Jet on the tensor product of other coordinates, given by axis name."""
         chosen = self.orders if orders is None else parse_orders(orders, self.grid.names)
-        multi = [tuple(d.along(n) for n in self.grid.names) for d in chosen]
         onto = {n: np.asarray(v, dtype=float) for n, v in axes.items()}
+        multi = [d.index(self.grid.names) for d in chosen]
         return Resampler(self, self._operator(orders=multi, onto=onto), chosen)
 
     def tile(
@@ -340,8 +340,8 @@ def check_signature(found: Tensor, expected: Tensor) -> None:
     for name, value in _entries(expected).items():
         if given.get(name) != value:
             raise GridError(
-                f"This state_dict is of another layer: {name} is {_short(given.get(name))} there and "
-                f"{_short(value)} here; make the layer as it was when the state was saved."
+                f"This state_dict is of another layer: {name} is {given.get(name)!s:.120} there and "
+                f"{value!s:.120} here; make the layer as it was when the state was saved."
             )
 
 
@@ -350,8 +350,3 @@ def _entries(state: Any) -> dict[str, Any]:
         return dict(json.loads(bytes(state.tolist())))
     except (AttributeError, TypeError, ValueError):
         raise GridError("The extra state in this state_dict was not written by a mollifier layer.") from None
-
-
-def _short(value: Any, most: int = 120) -> str:
-    text = str(value)
-    return text if len(text) <= most else f"{text[:most]}..."

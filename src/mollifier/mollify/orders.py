@@ -57,6 +57,14 @@ class Derivative:
         """Order along one coordinate."""
         return dict(self.orders).get(coordinate, 0)
 
+    def index(self, coordinates: Iterable[str]) -> tuple[int, ...]:
+        """Order along each of some coordinates.
+
+        >>> Derivative.parse("u_xxy", "xy").index("yx")
+        (1, 2)
+        """
+        return tuple(map(self.along, coordinates))
+
     def differentiate(self, coordinate: str, times: int = 1) -> Derivative:
         """The derivative of this derivative."""
         return Derivative.of(self.field, Counter(dict(self.orders)) + Counter({coordinate: times}))

@@ -196,13 +196,7 @@ class Interior:
 
     def masked(self, fields: xr.Dataset, grid: Grid) -> xr.Dataset:
         """Fields on a grid, or on a part of its coordinates, NaN at nodes where they are outside."""
-        held = xr.DataArray(self.on(grid), dims=grid.names)
-
-        def cut(v: xr.DataArray) -> xr.DataArray:
-            over = held.any([d for d in held.dims if d not in v.dims])
-            return v.where(over).transpose(*v.dims) if set(over.dims) & set(v.dims) else v
-
-        return fields.map(cut)
+        return masked(fields, xr.DataArray(self.on(grid), dims=grid.names))
 
     def restricted(self, data: Observations) -> Observations:
         """The data inside; the box is theirs; `ConfigurationError` if there are none."""
@@ -226,6 +220,16 @@ class Interior:
         share = 100 * float(1 - keep.mean())
         kept = data.mask(keep, f"{share:.2g} % of the places lie outside the domain ({self.name})")
         return kept.window(**{c: (float(x.min()), float(x.max())) for c, x in places.items()})
+
+
+def masked(fields: xr.Dataset, held: xr.DataArray) -> xr.Dataset:
+    """Fields, or functions of some of their coordinates, NaN where they do not hold."""
+
+    def cut(v: xr.DataArray) -> xr.DataArray:
+        over = held.any([d for d in held.dims if d not in v.dims])
+        return v.where(over).transpose(*v.dims) if set(over.dims) & set(v.dims) else v
+
+    return fields.map(cut)
 
 
 # Nodes along an axis on which scattered places are judged, by the number of coordinates.

@@ -19,6 +19,7 @@ from mollifier.engines.identifiability.structure import gauge_text
 from mollifier.engines.visits import mode_variable, unit_attrs, value_axes, value_variables
 from mollifier.errors import EquationError
 from mollifier.mollify.arrays import Array
+from mollifier.problem.domain import masked
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.unknowns import value_axis
 
@@ -79,12 +80,8 @@ def read_fields(objective: Objective, spreads: Mapping[str, Array], laws: Mappin
     found = xr.Dataset(variables, coordinates)
     if model.collocation.inside is None:
         return found
-    known = xr.DataArray(
-        binary_dilation(model.collocation.inside, np.ones([3] * len(grid.names))), dims=grid.names
-    )
-    return found.map(
-        lambda v: v.where(known.any([d for d in known.dims if d not in v.dims])).transpose(*v.dims)
-    )
+    near = binary_dilation(model.collocation.inside, np.ones([3] * len(grid.names)))
+    return masked(found, xr.DataArray(near, dims=grid.names))
 
 
 def read_unknown_fields(objective: Objective) -> xr.Dataset:

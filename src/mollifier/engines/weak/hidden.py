@@ -20,14 +20,13 @@ from scipy.sparse.linalg import lsmr
 from mollifier.engines.identifiability.structure import gauge_text, gauges
 from mollifier.engines.visits import unit_attrs
 from mollifier.engines.weak.rewriting import rewritten
-from mollifier.engines.weak.smoothing import radius_of
+from mollifier.engines.weak.smoothing import ACCURACY, KERNEL, radius_of
 from mollifier.equations.algebra import Algebra, differentiate, number
 from mollifier.equations.lower import ArrayFunction
 from mollifier.errors import MollifierError
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.differentiate import differentiate as differentiate_values
 from mollifier.mollify.grid import Axis, Grid
-from mollifier.mollify.kernels import BSpline
 from mollifier.mollify.matrices import kron, rows_matrix
 from mollifier.mollify.orders import Derivative
 from mollifier.mollify.stencils import rows
@@ -36,7 +35,7 @@ from mollifier.problem.solution import Solution
 
 Operator = dict[Derivative, float]
 
-_KERNEL, _ACCURACY, _CELLS = BSpline(7), 3, 4.0  # Of derivatives: kernel, order of accuracy, radius in cells.
+_CELLS = 4.0  # Radius of derivatives, in cells.
 _LEAST_SQUARES: dict[str, Any] = {"atol": 1e-6, "btol": 1e-6, "maxiter": 2000}
 
 
@@ -159,9 +158,7 @@ def _environment(problem: InverseProblem, solution: Solution, grid: Grid) -> dic
         values = solution.dataset[name].transpose(*over).values
         shape = [a.size if a.name in over else 1 for a in grid]
         for d in problem.system.derivatives[name]:
-            smooth = differentiate_values(
-                values, part, dict(d.orders), radius=radius_of(part, _CELLS), kernel=_KERNEL
-            )
+            smooth = differentiate_values(values, part, dict(d.orders), radius=radius_of(part, _CELLS))
             env[d.name] = np.asarray(smooth).reshape(shape)
     return env
 
@@ -172,7 +169,7 @@ def _matrix(grid: Grid, operator: Operator) -> sp.csr_array:
     radius = radius_of(grid, _CELLS)
     for d, factor in operator.items():
         parts = [
-            rows_matrix(rows(a, a.points, _KERNEL, radius[a.name], d.along(a.name), _ACCURACY))
+            rows_matrix(rows(a, a.points, KERNEL, radius[a.name], d.along(a.name), ACCURACY))
             if d.along(a.name)
             else sp.eye_array(a.size)
             for a in grid

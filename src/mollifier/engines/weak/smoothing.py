@@ -18,7 +18,7 @@ from mollifier.mollify.operators import TensorOperator
 from mollifier.mollify.stencils import rows
 
 _QUINTIC = 5
-_KERNEL, _ACCURACY = BSpline(7), 3  # Of the mollifier.
+KERNEL, ACCURACY = BSpline(7), 3  #: Of the mollifier, and of derivatives of values on a grid.
 
 
 def mollified(values: Array, grid: Grid, cells: float, fewest: int) -> Array:
@@ -39,7 +39,7 @@ def mollified(values: Array, grid: Grid, cells: float, fewest: int) -> Array:
 def _smoother(grid: Grid, cells: float) -> TensorOperator:
     """The mollifier along all axes of a grid."""
     orders, radius = [(0,) * len(grid.axes)], radius_of(grid, cells)
-    return TensorOperator(grid, orders, _KERNEL, radius, boundary="one-sided", accuracy=_ACCURACY)
+    return TensorOperator(grid, orders, KERNEL, radius, boundary="one-sided", accuracy=ACCURACY)
 
 
 def radius_of(grid: Grid, cells: float) -> dict[str, float]:
@@ -102,7 +102,7 @@ def smoothing_matrix(axis: Axis, at: slice, cells: float, fewest: int) -> sp.csr
     if not cells or axis.size < fewest:
         return sp.csr_array(sp.eye_array(axis.size))[at]
     radius = radius_of(Grid(axis), cells)[axis.name]
-    return rows_matrix(rows(axis, axis.points[at], _KERNEL, radius, 0, _ACCURACY))
+    return rows_matrix(rows(axis, axis.points[at], KERNEL, radius, 0, ACCURACY))
 
 
 def interpolation_variance(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ class Derivatives(nn.Module, ABC):
         self.orders = _checked(orders, grid)
         self.observed, self.observed_shape = _places(observed, grid)
         self._held = Weights({} if self.observed is None else {"observed": _coords(self.observed, grid)})
-        self._indices = {d: multi_index(d, grid) for d in self.orders}
+        self._indices = {d: d.index(grid.names) for d in self.orders}
         self._prepare()
 
     def _prepare(self) -> None:
@@ -77,7 +78,8 @@ class Derivatives(nn.Module, ABC):
     def _at(self, name: str, network: nn.Module) -> Tensor:
         """Stored coordinates in the network's dtype and on its device, shape (n, d)."""
         points = self._held.tensors()[name]
-        like = next((p for p in _tensors(network) if p.is_floating_point()), None)
+        tensors = chain(network.parameters(), network.buffers())
+        like = next((p for p in tensors if p.is_floating_point()), None)
         return points if like is None else points.to(like)
 
     def evaluate(self, network: nn.Module) -> Tensor | None:
@@ -100,16 +102,9 @@ def by_channel(values: Tensor, shape: Sequence[int]) -> Tensor:
     return values.double().T.reshape(-1, *shape)
 
 
-def _tensors(network: nn.Module) -> Iterable[Tensor]:
-    yield from network.parameters()
-    yield from network.buffers()
-
-
 def _checked(orders: Sequence[Derivative | str | Mapping[str, int]], grid: Grid) -> tuple[Derivative, ...]:
     """The orders as derivatives of u along the grid's axes."""
-    if isinstance(orders, str | Mapping | Derivative):
-        orders = [orders]
-    parsed = parse_orders([o.name if isinstance(o, Derivative) else o for o in orders], grid.names)
+    parsed = parse_orders(orders, grid.names)
     for d in parsed:
         if d.field != "u":
             raise GridError(
@@ -148,12 +143,3 @@ def _coords(observed: Any, grid: Grid) -> Array:
         return observed
     mesh = np.meshgrid(*(observed[n] for n in grid.names), indexing="ij")
     return np.stack([m.ravel() for m in mesh], axis=-1)
-
-
-def multi_index(order: Derivative, axes: Iterable[Axis]) -> MultiIndex:
-    """The order along each axis, in the order of the axes.
-
-    >>> multi_index(Derivative.parse("u_xxy", "xy"), Grid(Axis("y", 0, 1, 2), Axis("x", 0, 1, 2)))
-    (1, 2)
-    """
-    return tuple(order.along(a.name) for a in axes)

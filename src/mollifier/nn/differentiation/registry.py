@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mollifier.errors import ConfigurationError, did_you_mean
+from mollifier.errors import ConfigurationError, check_known
 from mollifier.io.registry import Registry
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Grid
@@ -47,8 +47,5 @@ def make(
     backend = BACKENDS[kind]
     own = ("grid", "orders", "observed", "onto")
     known = [n for n in inspect.signature(backend).parameters if n not in own]
-    for name in options:
-        if name not in known:
-            hint = did_you_mean(name, known) or " It has none."
-            raise ConfigurationError(f"The {kind} backend has no option '{name}'.{hint}")
+    check_known(options, known, ConfigurationError, f"The {kind} backend has no option '{{}}'.")
     return backend(grid, orders, observed, onto=onto, **options)
