@@ -15,7 +15,7 @@ import mollifier as mf
 from engine_problems import conductivity_of_x, gridded, heat, heat_values, small
 from mollifier.data.observations import Observations
 from mollifier.engines import solve as base
-from mollifier.engines.start import _filled, origin, sampled
+from mollifier.engines.start import _filled, origin, sampled, search_values
 from mollifier.errors import ConfigurationError
 from mollifier.problem.estimate import Estimate
 from mollifier.problem.inverse_problem import InverseProblem
@@ -342,3 +342,19 @@ def test_fields_that_are_unknown_outside_the_measured_region():
     assert np.isin(_filled(field).values, field.values[np.isfinite(field.values)]).all()
     assert _filled(field).values[1, 2] == 5.0
     assert _filled(field * np.nan).isnull().all()
+
+
+def test_search_values_sweeps_and_then_multiplies():
+    """Two numbers are tried in turn, as often as there are sweeps, and the best is multiplied."""
+    held, tried = {"a": 1.0, "b": 1.0}, []
+
+    def improves(name, value):
+        tried.append(name)
+        better = abs(value - 24.0) < abs(held[name] - 24.0)
+        held[name] = value if better else held[name]
+        return better
+
+    values = {n: np.array([2.0, 3.0]) for n in held}
+    search_values(values, 2, [(2.0,)], 3, held.__getitem__, improves)
+    assert tried[:8] == ["a", "a", "b", "b"] * 2
+    assert held == {"a": 24.0, "b": 24.0}

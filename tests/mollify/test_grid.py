@@ -112,3 +112,13 @@ def test_axis_of_a_labelled_coordinate():
         axis_of(x[::-1])
     with pytest.raises(GridError, match="True, False or a period was expected"):
         axis_of(x.assign_attrs(periodic="yes"))
+
+
+def test_scaled_grid_of_even_uneven_and_single_nodes():
+    """Ends are at -1 and 1, nodes in proportion; a single node is in the middle."""
+    uneven = Axis.from_points("t", [1.0, 2.0, 5.0], unit="s")
+    scaled = Grid(Axis("x", 0.0, 4.0, 4, periodic=True), uneven, Axis("y", 3.0, 3.0, 1)).scaled
+    assert scaled["x"] == Axis("x", -1.0, 1.0, 4, periodic=True)
+    assert scaled["t"].points.tolist() == [-1.0, -0.5, 1.0]
+    assert scaled["t"].unit == "s"
+    assert scaled["y"].points.tolist() == [0.0]

@@ -98,12 +98,16 @@ def digest(solution: Solution) -> str:
     return found.hexdigest()
 
 
-def trial_values(lower: float, upper: float, decades: int = 15, between: int = 9) -> Array:
-    """Values of an unknown to start from, between bounds, either of which may be infinite; shape (n,).
+def trial_values(unknown: Bounded, decades: int = 15, between: int = 9) -> Array:
+    """Values of an unknown to start from, within its bounds, shape (n,).
 
-    >>> trial_values(0.0, np.inf).min(), trial_values(2.0, 3.0).round(1).tolist()
+    >>> from mollifier.problem.unknowns import ScalarUnknown
+    >>> between = trial_values(ScalarUnknown(lower=2.0, upper=3.0))
+    >>> trial_values(ScalarUnknown(lower=0.0)).min(), between.round(1).tolist()
     (np.float64(1e-15), [2.1, 2.2, 2.3, 2.4, 2.5, 2.6, 2.7, 2.8, 2.9])
     """
+    lower = -np.inf if unknown.lower is None else unknown.lower
+    upper = np.inf if unknown.upper is None else unknown.upper
     sizes = 10.0 ** np.arange(-decades, decades + 1)
     both = np.concatenate([sizes, -sizes])
     if np.isfinite(lower) and np.isfinite(upper):
@@ -113,6 +117,26 @@ def trial_values(lower: float, upper: float, decades: int = 15, between: int = 9
     elif np.isfinite(upper):
         both = np.append(both, upper - sizes)
     return np.asarray(np.unique(both[(both > lower) & (both < upper)]), dtype=np.float64)
+
+
+def search_values(
+    values: Mapping[str, Array],
+    sweeps: int,
+    factors: Iterable[Sequence[float]],
+    most: float,
+    present: Callable[[str], float],
+    improves: Callable[[str, float], bool],
+) -> None:
+    """Try values of numbers, one number after another; several numbers in some sweeps; then `improve_values`.
+
+    ``improves`` tries a number by its name at a value, and keeps it there if that is an improvement;
+    ``present`` is where it is kept.
+    """
+    for _ in range(sweeps if len(values) > 1 else 1):
+        for name, tried in values.items():
+            for value in tried:
+                improves(name, float(value))
+    improve_values(values, factors, most, lambda name, factor: improves(name, present(name) * factor))
 
 
 def improve_values(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Integral, Real
 from typing import Any
@@ -173,6 +173,15 @@ class Axis:
         gaps = np.diff(self.points)
         return float(max(gaps.max(), self.upper - self.points[-1] if self.periodic else 0.0))
 
+    @property
+    def half(self) -> float:
+        """Half of its length; half a unit where that is zero."""
+        return (self.length or 1.0) / 2
+
+    def scaled(self, x: Array) -> Array:
+        """Places of any shape, with the ends of the axis at -1 and 1."""
+        return (x - (self.lower + self.upper) / 2) / self.half
+
     def extend(self, radius: float) -> Axis:
         """The axis with a halo: nodes added on both sides, those less than ``radius`` past the ends.
 
@@ -258,6 +267,16 @@ class Grid(Printed):
         """The grid over some of the coordinates, in this grid's order."""
         kept = {self[n].name for n in names}
         return Grid(*(a for a in self.axes if a.name in kept))
+
+    @property
+    def scaled(self) -> Grid:
+        """The same nodes on [-1, 1] along each axis."""
+        axes = []
+        for a in self.axes:
+            lower, upper = a.scaled(np.array([a.lower, a.upper])).tolist()
+            nodes = None if a.uniform else tuple(a.scaled(a.points).tolist())
+            axes.append(replace(a, lower=lower, upper=upper, nodes=nodes))
+        return Grid(*axes)
 
     def coords(self) -> Array:
         """Coordinates of every node, shape (size, d), last axis fastest."""

@@ -92,20 +92,12 @@ class Collocation:
     @property
     def scaled_grid(self) -> Grid:
         """The same nodes on [-1, 1] along each axis."""
-        return Grid(*(_scaled(a) for a in self.grid))
+        return self.grid.scaled
 
     @property
     def scaled_radius(self) -> Radius:
         """The radius in units of half the axis's length, on the scaled grid."""
-        lengths = {a.name: 2 * self.radius[a.name] / (a.length or 1.0) for a in self.grid}
-        return Radius(self.scaled_grid, lengths)
-
-
-def _scaled(axis: Axis) -> Axis:
-    half, middle = (axis.length or 1.0) / 2, (axis.lower + axis.upper) / 2
-    nodes = None if axis.nodes is None else tuple(((axis.points - middle) / half).tolist())
-    low, high = (axis.lower - middle) / half, (axis.upper - middle) / half
-    return replace(axis, lower=low, upper=high, nodes=nodes)
+        return Radius(self.scaled_grid, {a.name: self.radius[a.name] / a.half for a in self.grid})
 
 
 def check_coordinates(problem: InverseProblem, *given: Any) -> None:

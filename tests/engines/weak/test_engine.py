@@ -198,10 +198,10 @@ def test_nonlinear_number_saturation():
 
 
 def test_trial_values_within_bounds():
-    assert (trial_values(-1.0, 2.0) > -1).all()
-    assert (trial_values(-np.inf, -5.0) < -5).all()
-    assert trial_values(3.0, np.inf).min() > 3
-    assert len(trial_values(-np.inf, np.inf)) == 62
+    assert (trial_values(ScalarUnknown(lower=-1.0, upper=2.0)) > -1).all()
+    assert (trial_values(ScalarUnknown(upper=-5.0)) < -5).all()
+    assert trial_values(ScalarUnknown(lower=3.0)).min() > 3
+    assert len(trial_values(ScalarUnknown())) == 62
 
 
 # -- whole solves: data

@@ -43,7 +43,7 @@ class Block(nn.Module):
         self.backend = backend  #: Derivatives on the scaled grid.
         #: Second derivatives in the smoothness prior: none for a state.
         self.curvatures = tuple(curvatures)
-        self._half_lengths = {a.name: (a.length or 1.0) / 2 for a in grid}
+        self._half_lengths = {a.name: a.half for a in grid}
         #: Buffers of shape (channels,): a state is ``level + scale * network``.
         self.level: Tensor
         self.scale: Tensor

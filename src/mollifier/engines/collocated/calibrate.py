@@ -12,7 +12,7 @@ import torch
 from mollifier.engines.collocated.linear_guess import Averages, Terms, least_squares, rms, within_bounds
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.part import Part
-from mollifier.engines.start import Origin, improve_values, level_within, trial_values
+from mollifier.engines.start import Origin, level_within, search_values, trial_values
 from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.system import Equation
 from mollifier.errors import EquationError
@@ -150,13 +150,9 @@ def _best(
             best, least = trial, found.loss
         return better
 
-    for _ in range(2 if len(tried) > 1 else 1):
-        for name in tried:
-            low, high = unknowns[name].lower, unknowns[name].upper
-            for value in trial_values(-np.inf if low is None else low, np.inf if high is None else high):
-                improves(name, float(value))
+    values = {n: trial_values(unknowns[n]) for n in tried}
     factors = [(10.0**step, 10.0**-step) for step in tuning.start_steps]
-    improve_values(tried, factors, tuning.start_moves, lambda n, f: improves(n, best[n] * f))
+    search_values(values, 2, factors, tuning.start_moves, lambda n: best[n], improves)
     return {n: best[n] for n in tried} if least < before.loss - tuning.start_gain else {}
 
 

@@ -73,7 +73,7 @@ class LawBlock(Block):
 
     def show(self, grid: Grid) -> None:
         """Read the law out on another grid within its own, from now on."""
-        onto = {b.name: _scaled(a, b.points) for a, b in zip(self._axes, grid, strict=True)}
+        onto = {b.name: a.scaled(b.points) for a, b in zip(self._axes, grid, strict=True)}
         old = self.mollified
         options = law_options(old.layer.grid)
         self.backend = Mollified(old.layer.grid, old.orders, old.observed, onto=onto, **options)
@@ -114,13 +114,9 @@ def law_derivatives(needed: Sequence[Derivative], states: Sequence[str]) -> tupl
     return tuple(sorted(found, key=lambda d: (d.total, d.orders)))
 
 
-def _scaled(axis: Axis, x: Array) -> Array:
-    return (x - (axis.lower + axis.upper) / 2) / ((axis.length or 1.0) / 2)
-
-
 def _taps(axis: Axis, nodes: Axis, x: Array, order: int) -> tuple[Array, Index]:
     """Weights and index of the nodes in a derivative at places (n,), shape (n, degree + 1)."""
-    x = _scaled(axis, x)
+    x = axis.scaled(x)
     beyond = np.zeros(x.shape, bool) if axis.periodic else np.abs(x) > 1.0
     x = np.where(beyond, np.sign(x), x)
     weights, index = spline_taps((x - nodes.lower) / nodes.spacing, _DEGREE, order)

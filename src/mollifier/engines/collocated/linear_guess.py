@@ -18,7 +18,6 @@ from mollifier.mollify.grid import Axis, Grid
 from mollifier.mollify.kernels import Polynomial
 from mollifier.problem.unknowns import Unknown
 
-_TINY = 1e-300
 _NODES = 4  #: Least number of nodes for each window.
 _ROWS = 3  #: Least number of averages for each unknown: of fewer, some hold by chance.
 
@@ -155,7 +154,7 @@ def _fitted(terms: Sequence[Terms], free: list[str], averages: Averages | None) 
     errors = aims - matrix @ solution
     whole = float(aims @ aims + np.sum(np.square(matrix * solution)))
     left = np.split(errors, np.cumsum([len(r) for r in right])[:-1])
-    loss = sum(len(v) * np.log(size * rms(v) + _TINY) for v, size in zip(left, scales, strict=True)) / count
+    loss = sum(len(v) * np.log(size * rms(v) + 1e-300) for v, size in zip(left, scales, strict=True)) / count
     return Fit(
         found | dict(zip(free, solution.tolist(), strict=True)),
         sizes,

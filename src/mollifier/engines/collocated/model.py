@@ -20,7 +20,7 @@ from mollifier.engines.collocated.shared_noise import SharedNoise
 from mollifier.engines.identifiability.structure import gauges
 from mollifier.engines.visits import value_axes
 from mollifier.mollify.arrays import Array, Mask
-from mollifier.mollify.grid import Axis, Grid
+from mollifier.mollify.grid import Grid
 from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation import registry as derivatives
 from mollifier.nn.layers import count
@@ -135,11 +135,10 @@ class Model(nn.Module):
         """The block of a law of the state."""
         problem, states = self.problem, self.problem.laws[name]
         grid = law_grid(problem, self.collocation, name, self._law_cells)
-        scaled = Grid(*(Axis(a.name, -1.0, 1.0, a.size, a.periodic) for a in grid))
         needed = law_derivatives(problem.system.derivatives[name], states)
         curvatures = curvature_orders(grid)
         orders = {Derivative("u"), *curvatures, *(Derivative("u", d.orders) for d in needed)}
-        observed = self.places[b].scaled(grid) if b in self.places else None
+        observed, scaled = self.places[b].scaled(grid) if b in self.places else None, grid.scaled
         backend = derivatives.make("mollifier", scaled, sorted(orders), observed, **law_options(scaled))
         module = self._make(Fields([name], True, grid, backend, self.collocation))
         bounds = Bijection(problem.unknown_fields[name], self._free_values)

@@ -65,12 +65,7 @@ class ObservedPlaces:
 
     def scaled(self, grid: Grid) -> Any:
         """The places on [-1, 1] along each axis of a grid, as a derivative backend takes them."""
-        middle = [(a.lower + a.upper) / 2 for a in grid]
-        half = [(a.length or 1.0) / 2 for a in grid]
-        columns = [self.coordinates.index(a.name) for a in grid]
-        if self.axes is not None:
-            return {
-                a.name: (self.axes[c] - m) / h for a, c, m, h in zip(grid, columns, middle, half, strict=True)
-            }
-        assert self.points is not None
-        return (self.points[:, columns] - np.array(middle)) / np.array(half)
+        at = self.axes if self.points is None else self.points.T
+        assert at is not None
+        scaled = {a.name: a.scaled(at[self.coordinates.index(a.name)]) for a in grid}
+        return scaled if self.points is None else np.stack([*scaled.values()], axis=-1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mollifier.engines.linalg import dense
+
 
 class Damped:
     """Normal equations (p, p) and (p,), solved with damping as in Levenberg-Marquardt steps."""
@@ -70,11 +72,5 @@ class SchurComplement:
 
 
 def solved(matrix: Tensor, right: Tensor) -> Tensor:
-    """The solution of a system (p, p) for right-hand sides (p,) or (p, k), of the same shape.
-
-    By least squares if rounding made the matrix indefinite.
-    """
-    columns = right if right.ndim > 1 else right[:, None]
-    factor, info = torch.linalg.cholesky_ex(matrix)
-    found = torch.cholesky_solve(columns, factor) if not int(info) else torch.linalg.lstsq(matrix, columns)[0]
-    return found if right.ndim > 1 else found[:, 0]
+    """`mollifier.engines.linalg.dense.solved` of tensors."""
+    return torch.from_numpy(dense.solved(matrix.numpy(), right.numpy()))

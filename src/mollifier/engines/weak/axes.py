@@ -22,7 +22,6 @@ Pairs = tuple[Index, Index]  #: Indices i and j of pairs, each of shape (pairs,)
 #: Both ends of an axis; None where test functions vanish with all derivatives.
 Ends = tuple[End | None, End | None]
 
-_TINY = 1e-300  # Of sizes that may be zero.
 
 CLOSED: Ends = (None, None)
 
@@ -55,9 +54,9 @@ class AxisTests:
     @cached_property
     def neighbours(self) -> Pairs:
         """Pairs of test functions that overlap in any derivative, both (i, j) and (j, i)."""
-        norms = {k: np.linalg.norm(w, axis=1).max(initial=_TINY) for k, w in self.weights.items()}
+        norms = {k: np.linalg.norm(w, axis=1).max(initial=1e-300) for k, w in self.weights.items()}
         size = np.sum([np.abs(w) / norms[k] for k, w in self.weights.items()], axis=0)
-        size /= np.maximum(np.linalg.norm(size, axis=1, keepdims=True), _TINY)
+        size /= np.maximum(np.linalg.norm(size, axis=1, keepdims=True), 1e-300)
         i, j = np.nonzero(size @ size.T > self.negligible)
         return i, j
 

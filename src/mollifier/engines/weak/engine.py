@@ -129,13 +129,9 @@ class _Run:
         for n in nonlinear:
             here = sums.place[n]
             if not problem.unknowns[n].over:
-                given = problem.unknowns[n].initial is not None
-                (low, high), tuning = bounds[:, here.start], self.tuning
-                values[n] = (
-                    start[here]
-                    if given
-                    else trial_values(low, high, tuning.start_decades, tuning.start_between)
-                )
+                unknown, tuning = problem.unknowns[n], self.tuning
+                tried = trial_values(unknown, tuning.start_decades, tuning.start_between)
+                values[n] = tried if unknown.initial is None else start[here]
         return start_values(sums, selection.space(radii), start, nonlinear, values, bounds)
 
 

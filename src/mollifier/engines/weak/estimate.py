@@ -32,8 +32,6 @@ from mollifier.engines.weak.testspace import TestSpace
 from mollifier.errors import DataError
 from mollifier.mollify.arrays import Array, Mask
 
-_TINY = 1e-300
-
 
 @dataclass(frozen=True, eq=False)
 class Fit:
@@ -189,7 +187,7 @@ class Estimator:
             variances, weights, independent = self.whitening(space, coefficients)
         else:  # without noise the remaining residuals estimate their own variance
             variances, independent = sums.variances(space, coefficients), float(len(r))
-            weights = BlockInverse.whole(np.eye(len(r)) / max(float(np.mean(r**2)), _TINY))
+            weights = BlockInverse.whole(np.eye(len(r)) / max(float(np.mean(r**2)), 1e-300))
         g = instruments(sums, space, coefficients, r, weights @ r)
         weighted = weights @ g
         slope = g.T @ weighted

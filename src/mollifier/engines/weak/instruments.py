@@ -24,8 +24,6 @@ from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.testspace import TestSpace
 from mollifier.mollify.arrays import Array
 
-_TINY = 1e-300
-
 
 def projected_fields(
     sums: WeakSums, space: TestSpace, coefficients: Array, residuals: Array, weighted: Array
@@ -36,7 +34,7 @@ def projected_fields(
     r``, are (rows,).
     """
     # Far from the solution the residuals exceed the noise, and would move the fields by more than it.
-    limit = min(1.0, len(residuals) / max(float(residuals @ weighted), _TINY))
+    limit = min(1.0, len(residuals) / max(float(residuals @ weighted), 1e-300))
     data, gradients = sums.data, sums.field_gradients(space, coefficients, limit * weighted)
     found = {f: data.values[f] - data.variances[f] * gradients[f] for f in sums.form.fields}
     for effect in data.effects:

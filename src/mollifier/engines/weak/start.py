@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from mollifier.engines.start import improve_values
+from mollifier.engines.start import search_values
 from mollifier.engines.weak.sums import WeakSums
 from mollifier.engines.weak.testspace import TestSpace
 from mollifier.errors import DataError
@@ -40,12 +40,12 @@ def start_values(
     best = _solved(sums, space, start, linear)
     least = best[0]
 
-    def improves(name: str, at: Array, value: float) -> bool:
+    def improves(name: str, value: float) -> bool:
         nonlocal best, least
         here = sums.place[name].start
         if not bounds[0, here] < value < bounds[1, here]:
             return False
-        trial = at.copy()
+        trial = best[2].copy()
         trial[here] = value
         found = _solved(sums, space, trial, linear)
         least = min(least, found[0])
@@ -55,18 +55,11 @@ def start_values(
         best = found
         return True
 
-    for _ in range(tuning.start_sweeps if len(values) > 1 else 1):
-        for name, tried in values.items():
-            at = best[2]
-            for value in tried:
-                improves(name, at, float(value))
     times = [10.0**step for step in tuning.start_steps]
     factors = [(t, 1 / t, -1.0) for t in times]  # no step of a fit would cross infinity
-    improve_values(
-        values,
-        factors,
-        tuning.start_moves,
-        lambda name, factor: improves(name, best[2], float(best[2][sums.place[name].start] * factor)),
+    present = {n: sums.place[n].start for n in values}
+    search_values(
+        values, tuning.start_sweeps, factors, tuning.start_moves, lambda n: best[2][present[n]], improves
     )
     return np.clip(best[2], *bounds)
 

@@ -26,7 +26,6 @@ Part = tuple[Array, Orders, Orders]  #: An array on the grid, and two derivative
 #: Axis, two orders and whether to sum over the nodes -> products of weights, (pairs, nodes) or (pairs, 1).
 Between = Callable[[int, tuple[Any, Any], bool], Array]
 
-_TINY = 1e-300
 _LEAST_BLOCK = 64  # Rows of the smallest block of a covariance.
 
 
@@ -79,7 +78,7 @@ class TestSpace:
         if self.gaps is None or not self.gaps.any():
             return None
         shares = [
-            np.max([np.abs(w) / np.maximum(np.abs(w).sum(1)[:, None], _TINY) for w in a.weights.values()], 0)
+            np.max([np.abs(w) / np.maximum(np.abs(w).sum(1)[:, None], 1e-300) for w in a.weights.values()], 0)
             for a in self.axes
         ]
         return contract(self.gaps.astype(float), shares) < self.weight_in_gaps
@@ -128,7 +127,7 @@ class TestSpace:
             return float(counted.sum())
         here = self.lattice(counted.astype(float))
         shared = contract(here, [a.correlations for a in self.axes])
-        return float(here.sum() ** 2 / max(np.sum(here * shared), _TINY))
+        return float(here.sum() ** 2 / max(np.sum(here * shared), 1e-300))
 
     def on(self, nodes: Index) -> TestSpace:
         """The test functions on some nodes of the first axis."""
