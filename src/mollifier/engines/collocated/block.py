@@ -60,6 +60,13 @@ class Block(nn.Module):
             )
         return self.backend
 
+    @property
+    def inner(self) -> nn.Module:
+        """The network before its bijection."""
+        network = self.network if self.bijection is None else self.network[0]  # pyrefly: ignore[bad-index]
+        assert isinstance(network, nn.Module)
+        return network
+
     def nodes(self) -> Tensor:
         """Where the network is evaluated for the mollifier, scaled, (n, d)."""
         return self.mollified.nodes(self.network)

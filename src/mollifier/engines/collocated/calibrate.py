@@ -113,10 +113,7 @@ def rescale(objective: Objective, names: Iterable[str]) -> None:
 def start_at(objective: Objective, name: str, level: float, scale: float) -> None:
     """Set an unknown to a level, a step of its raw value to about a scale."""
     model = objective.model
-    if name in model.scalars:
-        model.scalars[name].bijection.start_from(level, scale)
-        return
-    bijection = model.unknown_blocks[name].bijection
+    bijection = (model.scalars.get(name) or model.unknown_blocks[name]).bijection
     assert bijection is not None
     bijection.start_from(level, scale)
 

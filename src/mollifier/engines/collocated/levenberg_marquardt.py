@@ -23,7 +23,6 @@ from mollifier.engines.collocated.residuals import Residuals
 from mollifier.engines.collocated.stages import NonFiniteLossError, Stage
 from mollifier.mollify.arrays import Array
 from mollifier.nn.layers import trained
-from mollifier.nn.random_features import RandomFeatures
 
 #: Values (channels, nodes) of every block, and the equation's weight -> rows, with k changes of their
 #: residuals as values, (m, k).
@@ -203,13 +202,8 @@ class LevenbergMarquardt(Stage):
         return parts | {"loss": sum(parts.values())}
 
     def node_values(self) -> list[Array]:
-        """Values (channels, nodes) of every block; weights (channels, weights) of one linear in them."""
-        with torch.no_grad():
-            parts = [
-                b.network.last.weight if isinstance(b.network, RandomFeatures) else b.network(b.nodes()).T
-                for b in self.model.blocks
-            ]
-        return [part.detach().double().cpu().numpy() for part in parts]
+        """`Model.node_values` at the present parameters."""
+        return self.model.node_values()
 
     def _tensors(self) -> list[Tensor]:
         parts = (*self.model.noise.values(), *(b.network for b in self.model.blocks))

@@ -24,6 +24,7 @@ from mollifier.mollify.grid import Grid
 from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation import registry as derivatives
 from mollifier.nn.layers import count
+from mollifier.nn.random_features import RandomFeatures
 from mollifier.problem.collocation import Collocation
 from mollifier.problem.inverse_problem import InverseProblem
 
@@ -218,6 +219,15 @@ class Model(nn.Module):
             if bends:
                 curvatures[block.names[0]] = bends
         return env, observed, curvatures
+
+    def node_values(self) -> list[Array]:
+        """Values (channels, nodes) of every block; weights (channels, weights) of one linear in them."""
+        with torch.no_grad():
+            parts = [
+                b.network.last.weight if isinstance(b.network, RandomFeatures) else b.network(b.nodes()).T
+                for b in self.blocks
+            ]
+        return [part.detach().double().cpu().numpy() for part in parts]
 
     def numbers(self) -> dict[str, Tensor]:
         """Current values of the scalar unknowns, as tensors."""

@@ -158,9 +158,13 @@ class Objective(nn.Module):
 
         Where the likelihood is robust, values far from the fit have larger standard errors.
         """
-        index, value, sd = (self.get_buffer(f"{kind}_{target.name}") for kind in ("index", "value", "sd"))
+        index, value, sd = self._held(target)
         weight = self._buffers.get(f"weight_{target.name}")
         return index, value, sd if weight is None else sd / weight.sqrt()
+
+    def _held(self, target: Target) -> list[Tensor]:
+        """What `_hold` has stored."""
+        return [self.get_buffer(f"{kind}_{target.name}") for kind in ("index", "value", "sd")]
 
     def reweigh(self, states: Sequence[Array], least_scale: float) -> float:
         """Weigh the targets' values by their residuals, and let gains multiply the states.
@@ -175,9 +179,7 @@ class Objective(nn.Module):
                 moved = max(moved, self.model.noise[target.name].follow(state))
             if self.likelihood == "normal":
                 continue
-            index, value, sd, old = (
-                self.get_buffer(f"{k}_{target.name}") for k in ("index", "value", "sd", "weight")
-            )
+            (index, value, sd), old = self._held(target), self.get_buffer(f"weight_{target.name}")
             there = self.measured(target, torch.from_numpy(state).to(sd)).detach()[index].cpu().numpy()
             z = (there - value.cpu().numpy()) / sd.cpu().numpy()
             new = torch.from_numpy(weights(z, self.likelihood, least_scale)).to(old)
@@ -194,7 +196,7 @@ class Objective(nn.Module):
         """Mean of minus twice the log-likelihood of the values fitted of the blocks observed."""
         total = self.sizes.new_zeros(())
         for target in (t for t in self.fitted if t.block in observed):
-            index, value, sd = (self.get_buffer(f"{k}_{target.name}") for k in ("index", "value", "sd"))
+            index, value, sd = self._held(target)
             z = (self.measured(target, observed[target.block][target.channel])[index] - value) / sd
             total = total + loss(z, self.likelihood if target in self.targets else "normal").sum()
         total = total + sum(n.coefficients.square().sum() for n in self.model.noise.values())

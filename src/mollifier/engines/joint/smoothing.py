@@ -36,8 +36,7 @@ class Smoothing(Stage):
         """Fit every target, again while that changes rows of the data."""
         misfit = self._fit()
         for _ in range(self.tuning.reweighings if self.objective.reweighed else 0):
-            with torch.no_grad():
-                nodes = [b.network(b.nodes()).double().T.numpy() for b in self.objective.model.blocks]
+            nodes = self.objective.model.node_values()
             if self.linearisation.reweigh(nodes, 1.0) < self.tuning.reweighed:
                 break
             misfit = self._fit()

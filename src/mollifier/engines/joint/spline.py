@@ -99,9 +99,8 @@ def raw_values(block: Block) -> Tensor:
 
 def coefficients_of(block: Block) -> Values:
     """The module that holds a block's coefficients."""
-    module = block.network if block.bijection is None else block.network[0]  # pyrefly: ignore[bad-index]
-    assert isinstance(module, Values)
-    return module
+    assert isinstance(block.inner, Values)
+    return block.inner
 
 
 def _spline(nodes: Axis, domain: Axis, cells: int, degree: int) -> tuple[Axis, sp.csr_array]:

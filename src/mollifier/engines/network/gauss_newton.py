@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mollifier.data.observations import Observations
 from mollifier.engines.collocated.block import Block
@@ -308,14 +308,14 @@ class GaussNewton(LevenbergMarquardt):
 
     def raw(self, block: Block) -> tuple[Array, Array]:
         """An unknown field before its bijection at its nodes, (nodes,), and slopes, (nodes, coordinates)."""
-        network, slopes = _before_bijection(block), self.raw_slopes(block)
+        slopes = self.raw_slopes(block)
         with torch.no_grad():
-            values = network(block.nodes()).double().cpu().numpy()[:, 0]
+            values = block.inner(block.nodes()).double().cpu().numpy()[:, 0]
         return values, (slopes @ self._directions(slopes)).numpy()
 
     def raw_slopes(self, block: Block) -> Tensor:
         """Slopes of an unknown field before its bijection at its nodes, (nodes, weights)."""
-        return network_jacobian(_before_bijection(block), block.nodes())[0]
+        return network_jacobian(block.inner, block.nodes())[0]
 
     def normal_equations(
         self,
@@ -334,10 +334,3 @@ class GaussNewton(LevenbergMarquardt):
         if rows is None:
             rows = self.linearisation.residuals(nodes, weight, slopes=True)
         return self._equations.form(nodes, rows, step=step)
-
-
-def _before_bijection(block: Block) -> nn.Module:
-    """The network of an unknown field without its bijection."""
-    network = block.network[0]  # pyrefly: ignore[bad-index]
-    assert isinstance(network, nn.Module)
-    return network

@@ -126,12 +126,10 @@ class _Run:
         if not nonlinear or sums.size > self.tuning.start_coefficients:
             return start
         values = {}
-        for n in nonlinear:
-            here = sums.place[n]
-            if not problem.unknowns[n].over:
-                unknown, tuning = problem.unknowns[n], self.tuning
-                tried = trial_values(unknown, tuning.start_decades, tuning.start_between)
-                values[n] = tried if unknown.initial is None else start[here]
+        for n in (n for n in nonlinear if n in sums.numbers):
+            unknown, tuning = problem.unknowns[n], self.tuning
+            tried = trial_values(unknown, tuning.start_decades, tuning.start_between)
+            values[n] = tried if unknown.initial is None else start[sums.place[n]]
         return start_values(sums, selection.space(radii), start, nonlinear, values, bounds)
 
 

@@ -263,8 +263,7 @@ class Estimator:
         free = self._free_directions(normal, counted)
         for direction in free:
             for name in direction.change:
-                here = self.sums.place[name].start
-                covariance[here, here] = np.inf
+                covariance[(self.sums.numbers[name],) * 2] = np.inf
         return Fit(
             normal.space,
             theta,
@@ -329,10 +328,10 @@ class Estimator:
 
     def _free_directions(self, normal: EstimatingEquations, counted: Mask) -> list[Direction]:
         """Changes of numbers that the data do not show; residuals that are ``counted`` carry the noise."""
-        numbers = [b.name for b in self.sums.bases if not b.splines]
-        here = np.ix_(*[[self.sums.place[n].start for n in numbers]] * 2)
+        numbers = self.sums.numbers
+        here = np.ix_(*[[*numbers.values()]] * 2)
         counted = counted if counted.any() else ~counted
         independent = self._independent(normal, counted, isinstance(normal.weights, BlockInverse))
         return free_directions(
-            numbers, normal.slope[here], normal.noise[here], lambda _: independent, SINGULAR**0.5
+            [*numbers], normal.slope[here], normal.noise[here], lambda _: independent, SINGULAR**0.5
         )

@@ -113,12 +113,9 @@ class RadiusSelection:
                 return None
             if self.follow is not None:
                 steps = 1 + 2 * (1 + sum(map(bool, key)))  # both ways, together and along each axis
-                numbers = {
-                    b.name: float(self.tried[key].coefficients[self.estimator.sums.place[b.name].start])
-                    for b in self.estimator.sums.bases
-                    if not b.splines
-                }
-                self.follow("radii", len(self.tried), max(steps, len(self.tried)), numbers)
+                numbers, found = self.estimator.sums.numbers, self.tried[key].coefficients
+                values = {n: float(found[i]) for n, i in numbers.items()}
+                self.follow("radii", len(self.tried), max(steps, len(self.tried)), values)
         return self.tried[key]
 
     def given(self, radii: Radii, start: Array) -> Fit:

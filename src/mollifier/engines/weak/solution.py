@@ -34,11 +34,10 @@ def weak_solution(
     """The solution of a problem by the final fit, with the least relative noise that the data were given."""
     sums = selection.estimator.sums
     data = sums.data
-    estimates = {}
-    for b in sums.bases:
-        if not b.splines:
-            i, unit = sums.place[b.name].start, problem.unknowns[b.name].unit
-            estimates[b.name] = Estimate(b.name, float(fit.coefficients[i]), float(fit.sd[i]), unit)
+    estimates = {
+        n: Estimate(n, float(fit.coefficients[i]), float(fit.sd[i]), problem.unknowns[n].unit)
+        for n, i in sums.numbers.items()
+    }
     every = steps(data.grid.shape, data.tuning.most_nodes)
     shown = tuple(slice(None, None, k) for k in every)
     # Of data in blocks there are samples at these nodes only.

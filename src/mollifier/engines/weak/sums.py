@@ -47,6 +47,8 @@ class WeakSums:
         self.equations = 1 + max(c.equation for c in self.form.channels)
         #: Unknown -> the slice of its coefficients.
         self.place = dict(zip((b.name for b in bases), slices(b.size for b in bases), strict=True))
+        #: Unknown number -> the index of its coefficient.
+        self.numbers = {b.name: self.place[b.name].start for b in bases if not b.splines}
         self.size = sum(b.size for b in bases)  #: Number m of coefficients.
         self._of = {b.name: b for b in bases}
         #: Unknown -> its basis, of laws of the state.

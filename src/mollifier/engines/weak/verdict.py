@@ -211,15 +211,14 @@ def _unsteady(fit: Fit, selection: RadiusSelection) -> Status | None:
     sums, names = selection.estimator.sums, []
     here = np.array([a.radius for a in fit.space.axes])
     along = here > 0
-    for b in sums.bases:
-        i = sums.place[b.name].start
+    for name, i in sums.numbers.items():
         for radii, other in selection.tried.items():
-            if b.splines or other.free_directions:
+            if other.free_directions:
                 continue
             near = np.abs(np.log(np.array(radii)[along] / here[along])).max(initial=0.0) < 0.5
             difference = abs(other.coefficients[i] - fit.coefficients[i])
             if near and difference > sums.tuning.unsteady * max(other.sd[i], fit.sd[i]):
-                names.append(b.name)
+                names.append(name)
                 break
     if not names:
         return None
