@@ -90,9 +90,11 @@ _command(
 File = Annotated[Path, typer.Argument(metavar="PROBLEM.yaml", help="The problem file.")]
 Overrides = Annotated[
     list[str] | None,
-    option("--set", "Override a key of the problem file, as training.steps=2000. Repeatable.", "KEY=VALUE"),
+    option(
+        "Override a key of the problem file, as training.steps=2000. Repeatable.", "KEY=VALUE", flags="--set"
+    ),
 ]
-Seed = Annotated[int | None, option("--seed", "Seed of the random numbers.", min=0)]
+Seed = Annotated[int | None, option("Seed of the random numbers.", min=0, flags="--seed")]
 
 
 # Once in a process: what later calls of it leave in cycles is collected.
@@ -125,15 +127,15 @@ def _version(chosen: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, option("--version", "Print the version.", callback=_version, is_eager=True)
+        bool, option("Print the version.", callback=_version, is_eager=True, flags="--version")
     ] = False,
     plugins: Annotated[
         list[str] | None,
         option(
-            "--plugin",
             "Python code that registers kernels, readers, networks, functions or engines. Repeatable; "
             "MOLLIFIER_PLUGINS lists more.",
             "FILE_OR_MODULE",
+            flags="--plugin",
         ),
     ] = None,
 ) -> None:
@@ -150,7 +152,9 @@ def solve(
     problem: File,
     engine: Annotated[
         str | None,
-        option("--engine -e", "auto, weak, joint, network or a plugin's; overrides the file's.", "NAME"),
+        option(
+            "auto, weak, joint, network or a plugin's; overrides the file's.", "NAME", flags="--engine -e"
+        ),
     ] = None,
     overrides: Overrides = None,
     out: Out = Path("out"),
@@ -158,14 +162,10 @@ def solve(
     resume: Resume = False,
     intervals: Annotated[
         str | None,
-        option(
-            "--intervals",
-            "Standard errors: own (the engine's), bootstrap or ensemble; overrides the file's.",
-            "KIND",
-        ),
+        option("Standard errors: own (the engine's), bootstrap or ensemble; overrides the file's.", "KIND"),
     ] = None,
     each: Annotated[
-        str | None, option("--each", "Solve separately for every value of this column or dimension.", "NAME")
+        str | None, option("Solve separately for every value of this column or dimension.", "NAME")
     ] = None,
     jobs: Jobs = 1,
     executor: Address = None,
@@ -211,9 +211,7 @@ def check(
     save: Annotated[
         Path | None,
         option(
-            "--save",
-            "Write check.json here, and maps of how well the data determine each unknown field.",
-            "FOLDER",
+            "Write check.json here, and maps of how well the data determine each unknown field.", "FOLDER"
         ),
     ] = None,
 ) -> int:
@@ -247,7 +245,7 @@ def compare(
     terminal: Terminal,
     problem: File,
     engines: Annotated[
-        str | None, option("--engines -e", "Engines, comma-separated; all by default.", "NAMES")
+        str | None, option("Engines, comma-separated; all by default.", "NAMES", flags="--engines -e")
     ] = None,
     overrides: Overrides = None,
     out: Out = Path("out"),
@@ -281,10 +279,10 @@ def demo(
         str | None, typer.Argument(metavar="NAME", help="Name of a demo; without it all are listed.")
     ] = None,
     out: Annotated[
-        Path | None, option("--out -o", "Folder for the results; out/NAME by default.", "FOLDER")
+        Path | None, option("Folder for the results; out/NAME by default.", "FOLDER", flags="--out -o")
     ] = None,
-    seed: Annotated[int, option("--seed", "Seed of the noise and of the solve.", min=0)] = 0,
-    quick: Annotated[bool, option("--quick", "A smaller problem.")] = False,
+    seed: Annotated[int, option("Seed of the noise and of the solve.", min=0)] = 0,
+    quick: Annotated[bool, option("A smaller problem.")] = False,
     no_figures: NoFigures = False,
 ) -> int:
     """Make a problem whose answer is known, solve it, and compare."""

@@ -32,11 +32,11 @@ def chromatin(
     ],
     options: StudyOptions,
     workers: Annotated[
-        int | None, option("--workers", "Number of processes; by default one for each core.", min=1)
+        int | None, option("Number of processes; by default one for each core.", min=1)
     ] = None,
     executor: Address = None,
     figures: Annotated[
-        str | None, option("--figures", "Write each figure to a file too: svg, pdf or png.", "KIND")
+        str | None, option("Write each figure to a file too: svg, pdf or png.", "KIND")
     ] = None,
     out: Out = Path("out/chromatin"),
     resume: Resume = False,

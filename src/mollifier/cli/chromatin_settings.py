@@ -19,109 +19,73 @@ class StudyOptions:
     """The options, as given."""
 
     labels: Annotated[
-        list[Path] | None,
-        option("--labels", "Label images of nuclei: one for each file, or one for all.", "LABELS.tif"),
+        list[Path] | None, option("Label images of nuclei: one for each file, or one for all.", "LABELS.tif")
     ] = None
     mask: Annotated[
-        Path | None,
-        option("--mask", "Outline of the nucleus: GeoJSON or a table of vertices.", "POLYGON"),
+        Path | None, option("Outline of the nucleus: GeoJSON or a table of vertices.", "POLYGON")
     ] = None
     groups: Annotated[
-        Path | None,
-        option("--groups", "A table with columns file and group, and replicate.", "GROUPS.csv"),
+        Path | None, option("A table with columns file and group, and replicate.", "GROUPS.csv")
     ] = None
-    control: Annotated[
-        str | None, option("--control", "Group that the others are compared with.", "GROUP")
-    ] = None
-    unit: Annotated[str | None, option("--unit", "Unit of positions: nm, um or px.")] = None
-    pixel_size: Annotated[float | None, option("--pixel-size", "Pixel size of the camera.", "NM")] = None
-    z_step: Annotated[float | None, option("--z-step", "Distance between planes.", "NM")] = None
-    axes: Annotated[str | None, option("--axes", "Dimensions of an image, as zyx, tyx or tcyx.")] = None
+    control: Annotated[str | None, option("Group that the others are compared with.", "GROUP")] = None
+    unit: Annotated[str | None, option("Unit of positions: nm, um or px.")] = None
+    pixel_size: Annotated[float | None, option("Pixel size of the camera.", "NM")] = None
+    z_step: Annotated[float | None, option("Distance between planes.", "NM")] = None
+    axes: Annotated[str | None, option("Dimensions of an image, as zyx, tyx or tcyx.")] = None
     channel: Annotated[
-        str | None,
-        option("--channel", "Channel of an image, from 0; of a table, the value in its column of channels."),
+        str | None, option("Channel of an image, from 0; of a table, the value in its column of channels.")
     ] = None
     euchromatin_channel: Annotated[
         str | None,
-        option(
-            "--euchromatin-channel",
-            "Channel of a mark of euchromatin, beside one of heterochromatin (--channel).",
-            "CHANNEL",
-        ),
+        option("Channel of a mark of euchromatin, beside one of heterochromatin (--channel).", "CHANNEL"),
     ] = None
-    saturated: Annotated[
-        float | None, option("--saturated", "Largest share of pixels that may have the highest value.")
-    ] = None
-    columns: Annotated[
-        str | None, option("--columns", "x=NAME,y=NAME for a table, or frame,x,y for one without header.")
-    ] = None
-    frame_interval: Annotated[
-        float | None, option("--frame-interval", "Seconds from frame to frame.", "S")
-    ] = None
-    time_lapse: Annotated[
-        bool, option("--time-lapse", "The files are frames of one field of view, in this order.")
-    ] = False
-    windows: Annotated[int, option("--windows", "Number of intervals of frames of one table.", min=1)] = 1
-    in_time: Annotated[bool, option("--in-time", "Let the rate vary in time too.")] = False
-    follow: Annotated[
-        bool, option("--follow", "Follow nuclei that move, turn and deform in a time-lapse of images.")
-    ] = False
-    bleaching: Annotated[
-        bool, option("--bleaching", "Divide images by the decay of each nucleus's signal.")
-    ] = False
-    treatment: Annotated[
-        float | None, option("--treatment", "Time of a treatment: the rate changes once after it.", "S")
-    ] = None
-    pixel: Annotated[float | None, option("--pixel", "Pixel size of the density.", "NM")] = None
-    width: Annotated[
-        float | None, option("--width", "Full width at half maximum of the density's kernel.", "NM")
-    ] = None
-    psf_sd: Annotated[
-        float | None, option("--psf-sd", "Standard deviation of the microscope's blur.", "NM")
-    ] = None
-    outline: Annotated[str, option("--outline", "given, or fitted: moved to where the signal falls.")] = (
-        "given"
+    saturated: Annotated[float | None, option("Largest share of pixels that may have the highest value.")] = (
+        None
     )
+    columns: Annotated[
+        str | None, option("x=NAME,y=NAME for a table, or frame,x,y for one without header.")
+    ] = None
+    frame_interval: Annotated[float | None, option("Seconds from frame to frame.", "S")] = None
+    time_lapse: Annotated[bool, option("The files are frames of one field of view, in this order.")] = False
+    windows: Annotated[int, option("Number of intervals of frames of one table.", min=1)] = 1
+    in_time: Annotated[bool, option("Let the rate vary in time too.")] = False
+    follow: Annotated[bool, option("Follow nuclei that move, turn and deform in a time-lapse of images.")] = (
+        False
+    )
+    bleaching: Annotated[bool, option("Divide images by the decay of each nucleus's signal.")] = False
+    treatment: Annotated[
+        float | None, option("Time of a treatment: the rate changes once after it.", "S")
+    ] = None
+    pixel: Annotated[float | None, option("Pixel size of the density.", "NM")] = None
+    width: Annotated[float | None, option("Full width at half maximum of the density's kernel.", "NM")] = None
+    psf_sd: Annotated[float | None, option("Standard deviation of the microscope's blur.", "NM")] = None
+    outline: Annotated[str, option("given, or fitted: moved to where the signal falls.")] = "given"
     margin: Annotated[
         float | None,
-        option(
-            "--margin", "Distance from the outline at which the map begins; by default the resolution.", "NM"
-        ),
+        option("Distance from the outline at which the map begins; by default the resolution.", "NM"),
     ] = None
     levels: Annotated[
-        str | None,
-        option("--levels", "Quantiles of each nucleus (own) or of the control, or of the free energy."),
+        str | None, option("Quantiles of each nucleus (own) or of the control, or of the free energy.")
     ] = None
     domains: Annotated[
-        str, option("--domains", "Definition of domains: auto, clusters or map (ours), kant2024 or o-snap.")
+        str, option("Definition of domains: auto, clusters or map (ours), kant2024 or o-snap.")
     ] = "auto"
     overrides: Annotated[
         list[str] | None,
-        option("--set", "One setting, as energy.well=6 or levels.euchromatin_quantile=0.4.", "KEY=VALUE"),
+        option(
+            "One setting, as energy.well=6 or levels.euchromatin_quantile=0.4.", "KEY=VALUE", flags="--set"
+        ),
     ] = None
     assume: Annotated[
         list[str] | None,
         option(
-            "--assume",
-            "Standard deviation of something assumed, as diffusion=0.1, levels=0.05 or outline=0.",
-            "KEY=SD",
+            "Standard deviation of something assumed, as diffusion=0.1, levels=0.05 or outline=0.", "KEY=SD"
         ),
     ] = None
-    quick: Annotated[bool, option("--quick", "Use fewer test functions: a coarser map, sooner.")] = False
+    quick: Annotated[bool, option("Use fewer test functions: a coarser map, sooner.")] = False
     preview: Annotated[
-        bool,
-        option(
-            "--preview", "In seconds: repeats left in, a kernel of 100 nm, domains of the map, a coarser map."
-        ),
+        bool, option("In seconds: repeats left in, a kernel of 100 nm, domains of the map, a coarser map.")
     ] = False
-
-
-# Options that the setting of the same name takes, where they are given.
-_ALIKE = (
-    "unit", "pixel_size", "z_step", "axes", "channel", "euchromatin_channel", "saturated", "frame_interval",
-    "time_lapse", "windows", "follow", "bleaching", "treatment", "pixel", "width", "psf_sd", "outline",
-    "margin", "quick", "control",
-)  # fmt: skip
 
 
 def study_settings(given: StudyOptions) -> StudySettings:
@@ -140,7 +104,8 @@ def study_settings(given: StudyOptions) -> StudySettings:
     }
     for name, (value, known) in choices.items():
         check_known(value, known, ConfigurationError, f"--{name} {{}} was given.")
-    chosen: dict[str, Any] = {n: v for n in _ALIKE if (v := getattr(given, n)) is not None} | {
+    alike = {n: v for n, v in vars(given).items() if v is not None and n in kinds and n != "assume"}
+    chosen: dict[str, Any] = alike | {
         "columns": column_roles(given.columns),
         "over": ("x", "y", "t") if given.in_time else ("x", "y"),
         "levels": levels,

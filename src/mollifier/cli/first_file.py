@@ -40,14 +40,16 @@ def init(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A file of measurements.")],
     out: Annotated[
         Path | None,
-        option("--out -o", "File to write; the data file's name with .yaml by default.", "PROBLEM.yaml"),
+        option(
+            "File to write; the data file's name with .yaml by default.", "PROBLEM.yaml", flags="--out -o"
+        ),
     ] = None,
     coordinates: Annotated[
         str | None,
         option(
-            "--coordinates -c",
             "Coordinates among the columns, comma-separated; names such as x and t are recognised.",
             "NAMES",
+            flags="--coordinates -c",
         ),
     ] = None,
 ) -> int:

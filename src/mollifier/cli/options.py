@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.models import OptionInfo
 
 from mollifier.cli.terminal import Terminal, reported
 
 
-def option(flags: str, text: str, metavar: str | None = None, **more: Any) -> Any:
-    """An option by its flags, as ``"--out -o"``, with what its help says; ``more`` as of `typer.Option`."""
+def option(text: str, metavar: str | None = None, *, flags: str = "", **more: Any) -> Any:
+    """An option, with what its help says; ``more`` is as of `typer.Option`.
+
+    Its flags, as ``"--out -o"``, are by default the one that `with_terminal` makes of the parameter's name.
+    """
     return typer.Option(*flags.split(), metavar=metavar, help=text, **more)
 
 
@@ -31,28 +35,30 @@ def exit_codes(zero: str = "an answer", one: str = "no answer") -> str:
 
 EPILOG = exit_codes()
 
-Out = Annotated[Path, option("--out -o", "Folder for the results.", "FOLDER")]
-Resume = Annotated[bool, option("--resume", "Continue this run from what its output folder holds.")]
-Json = Annotated[bool, option("--json", "Print JSON to the standard output, and nothing else there.")]
-Quiet = Annotated[bool, option("--quiet -q", "Print errors only (and JSON with --json).")]
-NoColour = Annotated[bool, option("--no-colour --no-color", "No colours; NO_COLOR=1 does the same.")]
-Debug = Annotated[bool, option("--debug", "Show the traceback of an error; MOLLIFIER_DEBUG=1 does too.")]
-MaskOutliers = Annotated[
-    bool, option("--mask-outliers", "Leave out fill values, dead sensors and isolated values.")
+Out = Annotated[Path, option("Folder for the results.", "FOLDER", flags="--out -o")]
+Resume = Annotated[bool, option("Continue this run from what its output folder holds.", flags="--resume")]
+Json = Annotated[bool, option("Print JSON to the standard output, and nothing else there.", flags="--json")]
+Quiet = Annotated[bool, option("Print errors only (and JSON with --json).", flags="--quiet -q")]
+NoColour = Annotated[bool, option("No colours; NO_COLOR=1 does the same.", flags="--no-colour --no-color")]
+Debug = Annotated[
+    bool, option("Show the traceback of an error; MOLLIFIER_DEBUG=1 does too.", flags="--debug")
 ]
-Jobs = Annotated[int, option("--jobs -j", "Number of processes.", min=1)]
+MaskOutliers = Annotated[
+    bool, option("Leave out fill values, dead sensors and isolated values.", flags="--mask-outliers")
+]
+Jobs = Annotated[int, option("Number of processes.", min=1, flags="--jobs -j")]
 Address = Annotated[
     str | None,
     option(
-        "--executor",
         "A cluster instead of local processes: dask://HOST:PORT, or slurm:KEY=VALUE,... with the "
         "parameters of submitit.",
         "ADDRESS",
+        flags="--executor",
     ),
 ]
-NoFigures = Annotated[bool, option("--no-figures", "Write no figures.")]
+NoFigures = Annotated[bool, option("Write no figures.", flags="--no-figures")]
 Figures = Annotated[
-    bool | None, option("--figures/--no-figures", "Write figures; with --each not by default.")
+    bool | None, option("Write figures; with --each not by default.", flags="--figures/--no-figures")
 ]
 
 
@@ -105,6 +111,10 @@ def with_terminal(command: Callable[..., int]) -> Callable[..., None]:
     for p in (*first, *last):
         whole = is_dataclass(p.annotation)
         every += inspect.signature(p.annotation, eval_str=True).parameters.values() if whole else [p]
+    for p in every:
+        for info in getattr(p.annotation, "__metadata__", ()):
+            if isinstance(info, OptionInfo) and info.default is ...:  # typer keeps the first flag there
+                info.default = f"--{p.name.replace('_', '-')}"
     wrapped: Any = wraps(command)(run)
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
     wrapped.__doc__ = "\n\n".join(" ".join(p.split()) for p in paragraphs)

@@ -10,33 +10,29 @@ from mollifier.cli.options import option
 from mollifier.cli.terminal import Terminal
 
 
-def _part(name: str, text: str) -> Any:
-    return option(name, f"{text}, as a part of the control mean.", "PART")
+def _part(text: str) -> Any:
+    return option(f"{text}, as a part of the control mean.", "PART")
 
 
 def plan(
     terminal: Terminal,
-    cells: Annotated[int, option("--cells", "Cells in each replicate of a group.", min=1)] = 10,
-    replicates: Annotated[int, option("--replicates", "Replicates of each group.", min=1)] = 1,
-    difference: Annotated[float, _part("--difference", "Difference of the group means")] = 0.3,
-    sd_cells: Annotated[float | None, _part("--sd-cells", "Standard deviation between cells (0.15)")] = None,
-    sd_replicates: Annotated[
-        float | None, _part("--sd-replicates", "Standard deviation between replicates (0)")
-    ] = None,
+    cells: Annotated[int, option("Cells in each replicate of a group.", min=1)] = 10,
+    replicates: Annotated[int, option("Replicates of each group.", min=1)] = 1,
+    difference: Annotated[float, _part("Difference of the group means")] = 0.3,
+    sd_cells: Annotated[float | None, _part("Standard deviation between cells (0.15)")] = None,
+    sd_replicates: Annotated[float | None, _part("Standard deviation between replicates (0)")] = None,
     sd_dishes: Annotated[
-        float | None, _part("--sd-dishes", "Standard deviation between the dishes of a replicate (0)")
+        float | None, _part("Standard deviation between the dishes of a replicate (0)")
     ] = None,
-    paired: Annotated[bool, option("--paired", "Every replicate holds both groups.")] = False,
-    comparisons: Annotated[int, option("--comparisons", "Quantities that are compared.", min=1)] = 1,
+    paired: Annotated[bool, option("Every replicate holds both groups.")] = False,
+    comparisons: Annotated[int, option("Quantities that are compared.", min=1)] = 1,
     pilot: Annotated[
-        Path | None, option("--pilot", "An earlier study, which gives what is not set.", "CELLS.csv")
+        Path | None, option("An earlier study, which gives what is not set.", "CELLS.csv")
     ] = None,
-    quantity: Annotated[str, option("--quantity", "Column of the pilot.")] = "rate",
-    control: Annotated[
-        str | None, option("--control", "Of the pilot; by default all cells.", "GROUP")
-    ] = None,
-    draws: Annotated[int, option("--draws", "Simulated studies.", min=20)] = 500,
-    seed: Annotated[int, option("--seed", "Seed of the draws.", min=0)] = 0,
+    quantity: Annotated[str, option("Column of the pilot.")] = "rate",
+    control: Annotated[str | None, option("Of the pilot; by default all cells.", "GROUP")] = None,
+    draws: Annotated[int, option("Simulated studies.", min=20)] = 500,
+    seed: Annotated[int, option("Seed of the draws.", min=0)] = 0,
 ) -> int:
     """Simulate a planned comparison of treated with control cells: power, and the smallest difference found.
 

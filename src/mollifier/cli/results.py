@@ -28,7 +28,11 @@ _COLOURS = {
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, as solve wrote it.")]
 Problem = Annotated[
     Path | None,
-    option("--problem", "Problem file; by default the one that the folder of the run holds.", "PROBLEM.yaml"),
+    option(
+        "Problem file; by default the one that the folder of the run holds.",
+        "PROBLEM.yaml",
+        flags="--problem",
+    ),
 ]
 
 
@@ -37,11 +41,13 @@ def validate(
     run: Run,
     problem: Problem = None,
     radii: Annotated[
-        bool, option("--radii", "Solve again with a smaller and a larger kernel radius, and compare.")
+        bool, option("Solve again with a smaller and a larger kernel radius, and compare.")
     ] = False,
     engines: Annotated[
         str | None,
-        option("--engines -e", "Solve again with these engines, comma-separated, and compare.", "NAMES"),
+        option(
+            "Solve again with these engines, comma-separated, and compare.", "NAMES", flags="--engines -e"
+        ),
     ] = None,
 ) -> int:
     """Solve the equation forward with what was found and compare it with the data: does the answer hold?
@@ -71,12 +77,10 @@ def report(
     terminal: Terminal,
     run: Run,
     out: Annotated[
-        Path | None, option("--out -o", "File of the page; RUN/report.html by default.", "PAGE.html")
+        Path | None, option("File of the page; RUN/report.html by default.", "PAGE.html", flags="--out -o")
     ] = None,
     problem: Problem = None,
-    no_validation: Annotated[
-        bool, option("--no-validation", "Leave out the forward solution and the tests.")
-    ] = False,
+    no_validation: Annotated[bool, option("Leave out the forward solution and the tests.")] = False,
 ) -> int:
     """Write one HTML page of a run: question, answer, maps, fit, sensitivity, validation, how to repeat it.
 
@@ -105,7 +109,7 @@ def report(
 def export(
     terminal: Terminal,
     run: Run,
-    to: Annotated[Path, option("--to", "File to write, which ends in .nc or .pvd.", "FILE")],
+    to: Annotated[Path, option("File to write, which ends in .nc or .pvd.", "FILE")],
 ) -> int:
     """Write the fields of a run for other programs: netCDF (.nc, CF conventions), or for ParaView (.pvd)."""
     from mollifier.problem.solution import load_solution
