@@ -95,8 +95,9 @@ def test_cli_study_from_files_to_pages(here: Path):
     assert [c["field"] for c in answer["cells"]] == ["cell_0", "cell_1", "cell_2", "cell_3"]
     assert [c["group"] for c in answer["cells"]] == ["a", "b", "a", "b"]
     kinds = {c["quantity"]: c for c in answer["comparison"]}
-    assert kinds["phi_h"]["cells"] == 2
-    assert kinds["phi_h"]["control"] == "a"
+    assert kinds["lamina"]["cells"] == 2
+    assert kinds["lamina"]["control"] == "a"
+    assert not {"rate", "rate_balance", "phi_h"} & set(kinds)
     for name in ("study.html", "cells.csv", "groups.csv", "comparison.csv", "settings.json"):
         assert (here / "out" / name).is_file(), name
     for k in range(4):
@@ -106,6 +107,7 @@ def test_cli_study_from_files_to_pages(here: Path):
     text = (here / "out" / "study.html").read_text()
     assert "Treated against control" in text
     assert "levels of the control cells" in text
+    assert "Mean lam, lam from the balance and phi_h are not compared" in text
     again = call(*words, "--out", "out", "--resume", "--json")
     kept = json.loads(again.stdout)["cells"]
     assert [c["seconds"] for c in kept] == [c["seconds"] for c in answer["cells"]]

@@ -74,6 +74,16 @@ def test_rate_map_of_steady_image(truth, given):
     assert set(still.dataset["lam"].dims) == {"x", "y"}
 
 
+def test_rate_map_without_euchromatin_is_misfit(given):
+    """A level of heterochromatin that is too low leaves no euchromatin in a large part of the nucleus."""
+    most = 1 - given["phi_n"]
+    dense = given["phi_d"] > given["phi_d"].where(given["mask"] > 0).quantile(0.6)
+    still = given.assign(phi_d=given["phi_d"].where(~dense, most)).isel(t=0, drop=True)
+    status = infer_rate(still, MODEL).status
+    assert status.name == "misfit"
+    assert "no euchromatin in 4" in status.message
+
+
 def test_rate_map_intervals_bounded_and_masked(found):
     """Intervals keep the bound and end with the nucleus."""
     d = found.dataset

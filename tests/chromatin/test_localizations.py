@@ -109,6 +109,7 @@ def test_plain_text_in_nm(tmp_path):
         ("xnm,ynm,frame", 1.0, "utf-8"),
         ('"x [µm]","y [µm]","frame"', 1e3, "utf-8-sig"),
         ("x_px,y_px,frame", 100.0, "utf-8"),
+        ("PositionX[um],positionY[um],FrameNumber", 1e3, "utf-8"),
     ],
 )
 def test_columns_by_name(tmp_path, header, factor, encoding):
@@ -119,6 +120,15 @@ def test_columns_by_name(tmp_path, header, factor, encoding):
     ]
     path.write_text("\n".join([header, *rows]), encoding=encoding)
     check(read_localizations(path, pixel_size=100.0))
+
+
+def test_columns_in_pixels_beside_nm(tmp_path):
+    """Of two columns of one name, as QuickPALM writes them, the one in nm is taken."""
+    path = tmp_path / "a.csv"
+    pd.DataFrame({"X (px)": X / 100, "Y (px)": Y / 100, "X (nm)": X, "Y (nm)": Y, "frame": FRAME}).to_csv(
+        path
+    )
+    check(read_localizations(path))
 
 
 def test_columns_named_and_decimal_commas(tmp_path):
@@ -159,6 +169,8 @@ BAD = {
     "a unit against the header": ({"x [nm]": X, "y [nm]": Y}, {"unit": "um"}, "says nm in its header"),
     "an unknown unit": ({"x": X, "y": Y}, {"unit": "furlong"}, "Unit 'furlong' is not known"),
     "pixels without a size": ({"x [px]": X, "y [px]": Y}, {}, "--pixel-size"),
+    "precision in pixels": ({"x [nm]": X, "y [nm]": Y, "lpx [px]": Y}, {}, "precision_x in .*pixels"),
+    "a pixel size and no unit": ({"x": X, "y": Y}, {"pixel_size": 130.0}, "states no unit.*--unit px"),
     "a pixel size in um": ({"x [px]": X, "y [px]": Y}, {"pixel_size": 0.13}, "pixel size of 0.13 nm"),
     "two units": ({"x [nm]": X, "y [um]": Y}, {}, "x in nm and y in um"),
     "x and frame swapped": ({"x": np.sort(FRAME), "y": Y, "frame": X.round()}, {}, "Column x counts up"),

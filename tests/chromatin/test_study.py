@@ -13,6 +13,7 @@ from chromatin_cells import cell, round_mask
 from mollifier.chromatin import study as studies
 from mollifier.chromatin.cells import analyse_nucleus, rate_profile
 from mollifier.chromatin.figures import nucleus_figures
+from mollifier.chromatin.fractions import Thresholds
 from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.mask import NucleusDetection
 from mollifier.chromatin.nucleus_data import NucleusData, Unread, field_name, read_nuclei
@@ -206,6 +207,29 @@ def test_study_bad_file_and_resume(files, tmp_path, monkeypatch):
     assert computed == ["cell_1", "cell_0"]
 
 
+def test_study_levels_given_are_those_of_all_cells(files):
+    """Levels that were given are not made relative to the mean of the control, and amounts are compared."""
+    chosen = [files[0], files[2]]
+    groups = {f.name: g for f, g in zip(chosen, "ab", strict=True)}
+    levels = Thresholds(euchromatin=2e-3, heterochromatin=4e-2)
+    settings = dataclasses.replace(FAST, groups=groups, levels="control", thresholds=levels)
+    study = studies.analyse(chosen, settings, workers=1)
+    assert [r.fields.attrs["threshold_heterochromatin"] for r in study.results] == [4e-2, 4e-2]
+    assert "phi_h" in study.comparison["quantity"].tolist()
+    relative = dataclasses.replace(study, settings=dataclasses.replace(settings, thresholds=Thresholds()))
+    assert "phi_h" not in relative.comparison["quantity"].tolist()
+    assert len(relative.comparison) == len(study.comparison) - 2
+
+
+@pytest.mark.parametrize("water", [0.0, 0.1])
+def test_nucleus_above_the_level_of_heterochromatin_is_noted(water):
+    """Also where heterochromatin holds nucleoplasm, so that phi_h does not reach one."""
+    levels = Thresholds(euchromatin=1e-3, heterochromatin=2e-3, heterochromatin_water=water)
+    sample = NucleusData("cell", "1", "", round_mask(), (0.0,), (cell(),))
+    found = analyse_nucleus(sample, dataclasses.replace(FAST, thresholds=levels))
+    assert any("at or above the level of heterochromatin" in note for note in found.notes)
+
+
 def test_study_failed_nucleus_keeps_row(files, monkeypatch):
     """A nucleus that fails keeps its row."""
 
@@ -293,6 +317,6 @@ def test_study_real_localisations():
     found = list(read_nuclei([file], StudySettings()))
     assert not [f for f in found if isinstance(f, Unread)]
     result = analyse_nucleus(found[0], StudySettings(margin=1e5))
-    assert result.numbers["molecules"] == 23_482
+    assert result.numbers["molecules"] == 15_631  # inside, of 23,482 rows in the box, repeats merged
     assert result.numbers["area"] == pytest.approx(9.2, rel=0.01)
     assert result.numbers["domains"] > 0

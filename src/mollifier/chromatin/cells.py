@@ -14,7 +14,7 @@ import xarray as xr
 
 from mollifier.chromatin.energy_levels import energy_levels
 from mollifier.chromatin.fractions import field_of, fractions
-from mollifier.chromatin.infer import KNOWN, RateMap, infer_rate, interval
+from mollifier.chromatin.infer import KNOWN, ROUNDING, RateMap, infer_rate, interval
 from mollifier.chromatin.movies import Settled, settled
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.outline import fitted_outline
@@ -106,7 +106,7 @@ def _with_fields(
         "resolution": resolution,
         "frames": phi.sizes.get("t", 1),
         "phi_h": float(phi["phi_h"].mean()),
-        **({"molecules": float(sum(map(len, sample.frames)))} if sample.frames else {}),
+        **({"molecules": float(phi.attrs["molecules"])} if sample.frames else {}),
         **found,
     }
     phi.attrs |= attrs
@@ -132,7 +132,8 @@ def _resolved(phi: xr.Dataset, s: StudySettings, last: xr.DataArray, sample: Nuc
             f"{resolution:.0f} nm: transport over shorter distances is not resolved, and the rate is an "
             "average over the blur."
         )
-    full = float((last >= 1 - 1e-9).where(last.notnull()).mean())
+    packed = 1 - phi.attrs["threshold_heterochromatin_water"]
+    full = float((last > packed - ROUNDING).where(last.notnull()).mean())
     if full > 0.01:
         notes.append(
             f"{full:.0%} of the nucleus is at or above the level of heterochromatin, where no "

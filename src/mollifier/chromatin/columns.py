@@ -18,28 +18,25 @@ from mollifier.mollify.arrays import Array
 
 Roles = Mapping[str, str] | Sequence[str]
 
-# Names that programs give to a column, without its unit; the first one present is used.
+# Names that programs give to a column, without its unit and underscores; the first one present is used.
 NAMES = {
-    "x": ("xwc", "xc", "x", "position_x", "x_position", "pos_x", "x_coord", "localization_x",
-        "position_0_0"),
-    "y": ("ywc", "yc", "y", "position_y", "y_position", "pos_y", "y_coord", "localization_y",
-        "position_1_0"),
-    "z": ("zwc", "zc", "z", "position_z", "z_position", "pos_z", "z_coord", "localization_z",
-        "position_2_0"),
+    "x": ("xwc", "xc", "x", "positionx", "xposition", "posx", "xcoord", "localizationx", "position00"),
+    "y": ("ywc", "yc", "y", "positiony", "yposition", "posy", "ycoord", "localizationy", "position10"),
+    "z": ("zwc", "zc", "z", "positionz", "zposition", "posz", "zcoord", "localizationz", "position20"),
     "frame": (
-        "frame", "frames", "first_frame", "frame_number", "image_number", "t_frame",
-        "framenumber", "frame_ix", "imagenumber_0_0",
+        "frame", "frames", "firstframe", "framenumber", "imagenumber", "tframe", "frameix", "imagenumber00",
     ),
     "precision": (
-        "uncertainty_xy", "uncertainty", "precision", "precisions", "locprec", "localization_precision",
-        "lateral_localization_accuracy",
+        "uncertaintyxy", "uncertainty", "precision", "precisions", "locprec", "localizationprecision",
+        "laterallocalizationaccuracy",
     ),
-    "precision_x": ("lpx", "uncertainty_x", "precision_x", "x_precision", "crlb_x", "x_sig"),
-    "precision_y": ("lpy", "uncertainty_y", "precision_y", "y_precision", "crlb_y", "y_sig"),
-    "photons": ("photons", "intensity", "number_photons", "n_photons", "nphotons", "phot", "photon_count"),
-    "trace": ("tid", "trace_id", "trace"),
-    "channel": ("channel", "channel_name", "channels", "channel_index", "probe"),
+    "precision_x": ("lpx", "uncertaintyx", "precisionx", "xprecision", "crlbx", "xsig"),
+    "precision_y": ("lpy", "uncertaintyy", "precisiony", "yprecision", "crlby", "ysig"),
+    "photons": ("photons", "intensity", "numberphotons", "nphotons", "phot", "photoncount"),
+    "trace": ("tid", "traceid", "trace"),
+    "channel": ("channel", "channelname", "channels", "channelindex", "probe"),
 }  # fmt: skip
+_KNOWN = {name for names in NAMES.values() for name in names}
 LENGTHS = ("x", "y", "z", "precision", "precision_x", "precision_y")
 
 
@@ -93,21 +90,27 @@ def split_unit(name: str) -> tuple[str, str | None]:
     """
     text, stated = split_header(name)
     plain = re.sub(r"\W+", "_", text).strip("_").lower()
-    known = {n for names in NAMES.values() for n in names}
-    if plain not in known and (ending := re.fullmatch(r"(.+?)_?(nm|nano|um|px|pix)", plain)):
-        base, spelled = ending.groups()
-        if base in known:
-            return base, known_unit(spelled)
+    ending = re.fullmatch(r"(.+?)_?(nm|nano|um|px|pix)", plain)
+    if ending and _bare(plain) not in _KNOWN and _bare(ending[1]) in _KNOWN:
+        return ending[1], known_unit(ending[2])
     return plain, known_unit(stated) or stated or None
+
+
+def _bare(plain: str) -> str:
+    return plain.replace("_", "")
 
 
 def identify(
     names: Sequence[str], chosen: Mapping[str, str] | None, file: Path
 ) -> tuple[dict[str, int], dict[str, str]]:
-    """Index and stated unit of the column that has each role; x and y must be there, and chosen names."""
+    """Index and stated unit of the column that has each role; x and y must be there, and chosen names.
+
+    Of two columns of one name, as of ``X (px)`` and ``X (nm)``, the one in a unit of length is taken.
+    """
     plain = [split_unit(n) for n in names]
     index: dict[str, int] = {}
-    position = {p: i for i, (p, _) in reversed(list(enumerate(plain)))}
+    order = sorted(range(len(plain)), key=lambda i: plain[i][1] == "px")
+    position = {_bare(plain[i][0]): i for i in reversed(order)}
     for role, aliases in NAMES.items():
         index |= next(({role: position[a]} for a in aliases if a in position), {})
     check_known(chosen or (), NAMES, DataError, "'{}' is no role of a column.")

@@ -228,6 +228,14 @@ QUANTITIES = (
     "rate", "rate_balance", "rate_geometric", "phi_h", "radius", "spacing", "lamina", "lamina_thickness",
     "domains", "area",
 )  # fmt: skip
+# Of these, what levels that follow the signal of each nucleus (`StudySettings.comparable`) make alike in all.
+AMOUNTS = ("rate", "rate_balance", "phi_h")
+NOT_COMPARED = (
+    "Mean lam, lam from the balance and phi_h are not compared: the levels follow the signal of each "
+    "nucleus, so that these are alike in all nuclei whatever was done to them. To compare them give "
+    "calibrated levels (--set levels.euchromatin=..., --set levels.heterochromatin=...), --levels energy, "
+    "or a second mark (--euchromatin-channel)."
+)
 _CONTROL = "control"
 
 

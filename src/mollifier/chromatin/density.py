@@ -107,7 +107,8 @@ def density(
         raise DataError("The mask is empty on the map's pixels; take a smaller pixel (--pixel).")
     seen = inside.astype(float) if mask is None else _seen(mask, x, y, limit.blur / FWHM)
     fields = [_kernel(part, (x, y), inside, seen, width) for part in tables]
-    attrs = _attrs(locs, limit, pixel, inside) | {"repeats": repeats}
+    molecules = sum(map(len, tables))
+    attrs = _attrs(locs, limit, pixel, inside) | {"molecules": molecules, "repeats": repeats}
     value, sd = (np.stack([np.where(inside, f[k], np.nan) for f in fields], axis=-1) for k in (0, 1))
     coords = {**pixels(x, y), "t": ("t", np.array(when), {"units": "s"})}
     units = {"units": "1/nm^2"}
@@ -224,7 +225,7 @@ def _attrs(
     locs: Localizations, limit: Resolution, pixel: float, inside: Mask
 ) -> dict[str, str | float | int]:
     found: dict[str, str | float | int] = {
-        "molecules": len(locs), "pixel": pixel, "area": float(inside.sum()) * pixel**2,
+        "pixel": pixel, "area": float(inside.sum()) * pixel**2,
         "resolution": limit.total, "resolution_nyquist": limit.nyquist,
         "neighbour_distance": limit.neighbour, "length_unit": "nm",
         "kernel": f"{_KERNEL}", "kernel_width": limit.kernel,

@@ -122,6 +122,11 @@ class Thresholds:
         shares = [n for n in asdict(self) if n.endswith(("quantile", "water")) or n == "floor"]
         require(named("levels.", self, *shares), high=1.0)
 
+    @property
+    def given(self) -> bool:
+        """Whether the levels of both phases are numbers, none of them a quantile of a nucleus."""
+        return self.euchromatin is not None and self.heterochromatin is not None
+
     @classmethod
     def of(cls, result: xr.Dataset) -> Self:
         """The levels behind a result of `fractions`, to apply them to another cell."""

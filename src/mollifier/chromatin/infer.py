@@ -31,6 +31,7 @@ from mollifier.mollify.grid import Axis
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
 
+ROUNDING = 1e-9  # Below it a volume fraction is zero.
 KNOWN = 0.5  # Ratio of posterior to prior standard deviation below which a pixel is identified.
 
 
@@ -92,6 +93,8 @@ _MISFIT = 2.0  # Residuals, in units of the noise, that are a misfit.
 _OPEN = 0.2  # Defect of the integral balance, relative to the loss, above which the map is a misfit.
 # Shares of the nucleus without an answer that make a map undetermined, and that are reported.
 _MOSTLY, _PARTLY = 0.5, 0.1
+# Share of the nucleus without euchromatin above which the map is a misfit: levels by quantiles leave a tenth.
+_FULL = 0.3
 
 
 def infer_rate(
@@ -269,6 +272,13 @@ def _status(found: RateEstimate, kept: xr.Dataset, defect: float, still: bool) -
     if lost > _MOSTLY:
         said = f"over {lost:.0%} of the nucleus the standard error of lam exceeds its size"
         return Status("undetermined", said)
+    full = float((kept["phi_e"] < ROUNDING).where(inside).mean())
+    if full > _FULL:
+        return Status(
+            "misfit",
+            f"the signal leaves no euchromatin in {full:.0%} of the nucleus: the level of heterochromatin is "
+            "too low, or molecules were counted more often than where it was measured",
+        )
     if not abs(defect) < _OPEN:
         return Status(
             "misfit",

@@ -266,11 +266,16 @@ def _scales(
             f"'{file}' says {stated} in its header and --unit {unit} was given; leave out --unit, or correct "
             "the header if that is wrong."
         )
+    if pixel_size is not None and not (given or stated) and found.rows.unit != "px":
+        raise DataError(
+            f"'{file}' states no unit, and a pixel size of {pixel_size:g} nm was given, which positions in "
+            "nm do not need. Add --unit px (unit='px') if they are in pixels, or else --unit nm."
+        )
     units = given or stated or found.rows.unit
     size = pixel_size if pixel_size is not None else found.rows.pixel_size
     own = {role: u for role, u in found.units.items() if u not in strange}
     return {
-        role: nanometres(own.get(role, units), size, f"The positions in '{file}'")
+        role: nanometres(own.get(role, units), size, f"The values of {role} in '{file}'")
         for role in LENGTHS
         if role in found.values
     }, units

@@ -14,6 +14,7 @@ import xarray as xr
 from markupsafe import Markup
 
 from mollifier.chromatin import figures
+from mollifier.chromatin.comparison import NOT_COMPARED
 from mollifier.chromatin.fractions import NO_BACKGROUND
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.result import NucleusResult
@@ -24,7 +25,7 @@ from mollifier.reporting.page.parts import document, drawing, rendered, table
 NUMBERS = {
     "area": ("area", "um^2"),
     "frames": ("frames", ""),
-    "molecules": ("localisations", ""),
+    "molecules": ("molecules inside, in all frames", ""),
     "pixel": ("pixel", "nm"),
     "resolution": ("resolution", "nm"),
     "phi_h": ("mean volume fraction of heterochromatin", ""),
@@ -85,7 +86,7 @@ def study_page(study: Study, path: str | os.PathLike[str], pages: Mapping[tuple[
         ("comparison", "Treated against control", _comparison(study)),
         ("cells", "Cells", _cells(study, pages)),
         ("failed", "Failures", table("Other nuclei are not affected", ("where", "why"), why) if why else ""),
-        ("levels", "Levels of all cells", _section("levels", study.levels)),
+        ("levels", "Levels of all cells", _section("levels", study.levels, study.settings)),
         ("assumed", "Assumptions", _assumed(study.settings.model, None)),
     ]
     fields = len({r.field for r in study.results})
@@ -268,7 +269,6 @@ def _comparison(study: Study) -> str:
     found = study.comparison
     if not len(found):
         return ""
-    cells: Any = study.cells[study.cells["group"] != ""]
     rows = []
     for r in found.to_dict("records"):
         within = "" if r["unit"] == "cell" else f" in {r['units']} and {r['units_control']} {r['unit']}s"
@@ -285,9 +285,10 @@ def _comparison(study: Study) -> str:
     control = f"mean of {found['control'].iloc[0]}"
     heads = ("quantity", "cells", "mean", control, "difference", "ratio", "Hedges' g", "adjusted p", "")
     label = "A dot for each cell, coloured by replicate; mean and standard error of the units in black"
-    drawn = drawing(lambda: figures.groups_figure(cells), label)
+    drawn = drawing(lambda: figures.groups_figure(study.compared), label)
     doubtful = sum(r.group != "" and _state(r)[1] == "care" for r in study.results)
-    return _section("comparison", heads, rows, Markup(drawn), found["unit"].iloc[0], doubtful)
+    left_out = "" if study.settings.comparable else NOT_COMPARED
+    return _section("comparison", heads, rows, Markup(drawn), found["unit"].iloc[0], doubtful, left_out)
 
 
 def _interval(row: Mapping[Any, Any], name: str) -> str:

@@ -266,10 +266,9 @@ class StudySettings:
     merge: bool = True
     #: Standard deviation of the blur of an image; it sets the reported resolution.
     psf_sd: float | None = None
-    #: Levels of the three phases in the signal. With levels "own" they are quantiles of each nucleus, which
-    #: makes all nuclei look alike; with "control" they are those of the control nuclei, relative to the mean;
-    #: with "energy" each nucleus has those at which it obeys its free energy
-    #: (`mollifier.chromatin.energy_levels`).
+    #: Levels of the three phases in the signal. Those that are not given are, with levels "own", quantiles
+    #: of each nucleus; with "control", those of the control nuclei relative to the mean signal of a nucleus;
+    #: with "energy", those at which each nucleus obeys its free energy (`mollifier.chromatin.energy_levels`).
     thresholds: Thresholds = field(default_factory=Thresholds)
     levels: Literal["own", "control", "energy"] = "own"
     #: Definition of a domain, ours or one of `mollifier.chromatin.settings.DEFINITIONS`; "clusters" of
@@ -300,6 +299,14 @@ class StudySettings:
     groups: Mapping[str, str] | None = None
     control: str | None = None
     replicates: Mapping[str, str] | None = None
+
+    @property
+    def comparable(self) -> bool:
+        """Whether amounts of heterochromatin and mean rates of different nuclei can be compared.
+
+        Levels by quantiles or by the mean signal of a nucleus take away how much heterochromatin it has.
+        """
+        return self.levels == "energy" or self.euchromatin_channel is not None or self.thresholds.given
 
     def __post_init__(self) -> None:
         require(named("", self, "pixel_size", "z_step", "frame_interval"), above=True)

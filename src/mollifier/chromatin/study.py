@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mollifier.chromatin.cells import analyse_nucleus
-from mollifier.chromatin.comparison import compare_groups, control_of, group_table
+from mollifier.chromatin.comparison import AMOUNTS, compare_groups, control_of, group_table
 from mollifier.chromatin.nucleus_data import NucleusData, Unread, field_name, read_nuclei
 from mollifier.chromatin.result import NucleusResult, fingerprint, kept_result, nucleus_folder
 from mollifier.chromatin.settings import StudySettings
@@ -74,8 +74,8 @@ class Study:
 
     @property
     def comparison(self) -> pd.DataFrame:
-        """Every group against the control; empty with fewer than two groups."""
-        named = self._grouped
+        """Every group against the control, by the quantities of `compared`; empty with fewer than two."""
+        named = self.compared
         several = len(named) and named["group"].nunique() > 1
         return compare_groups(named, self.settings.control) if several else pd.DataFrame()
 
@@ -83,6 +83,12 @@ class Study:
     def _grouped(self) -> Any:
         cells = self.cells
         return cells[cells["group"] != ""] if len(cells) else cells
+
+    @property
+    def compared(self) -> Any:
+        """The cells of groups, without ``AMOUNTS`` where the levels make them alike in all nuclei."""
+        cells = self._grouped
+        return cells if self.settings.comparable else cells.drop(columns=list(AMOUNTS), errors="ignore")
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write the tables as CSV, and the settings; `OutputError` if the folder cannot be written to."""
@@ -159,7 +165,8 @@ def analyse(
     chosen = settings or StudySettings()
     folder = None if out is None else ensure_folder(out)
     paths = [Path(f) for f in files]
-    levels = _levels(paths, chosen) if chosen.levels == "control" else None
+    relative = chosen.levels == "control" and not chosen.thresholds.given
+    levels = _levels(paths, chosen) if relative else None
     count = max(workers or processors(), 1)
     chosen = _pooled(paths, chosen, executor, count)
     stamps = fingerprint(paths, chosen, levels) if folder is not None else {}

@@ -92,7 +92,7 @@ def _study(
                 progress=report, on_result=pages.add,
             )  # fmt: skip
         page = study_page(study, folder / _STUDY, pages.written)
-        pages.draw(study_figures(study.cells), folder)
+        pages.draw(study_figures(study.compared), folder)
     _say(terminal, study)
     terminal.say(f"Pages     {page} and {len(pages.written)} of nuclei")
     terminal.give(
@@ -142,6 +142,7 @@ class _Pages:
 
 
 def _say(terminal: Terminal, study: Study) -> None:
+    from mollifier.chromatin.comparison import NOT_COMPARED
     from mollifier.chromatin.page import number
 
     heads = ("nucleus", "group", "um^2", "resolution nm", "domains", "lam", "±", "identified", "balance")
@@ -168,3 +169,5 @@ def _say(terminal: Terminal, study: Study) -> None:
             for r in found.to_dict("records")
         ]
         terminal.table(("against the control", *(s.replace("_", " ") for s in shown)), lines)
+        if not study.settings.comparable:
+            terminal.say(NOT_COMPARED, "yellow")
