@@ -71,7 +71,7 @@ class Run:
 
     def deliver(self, table: Table, answered: bool, figures: bool = False) -> int:
         """Print, then save: a full disk loses the files, not the numbers. Returns the exit code."""
-        self.progress.stop()
+        self.progress.close()
         _print(self.terminal, table)
         drawn: list[Path] = []
         try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
@@ -20,29 +20,17 @@ if TYPE_CHECKING:
 _EVERY = 5.0
 
 
-class _Display:
-    """A live display on a terminal, otherwise a line every few seconds; a context manager."""
+class _Display(ExitStack):
+    """A live display on a terminal until it is closed, otherwise a line every few seconds."""
 
     def __init__(self, console: Console, quiet: bool) -> None:
+        super().__init__()
         self._console, self._quiet = console, quiet
         live = console.is_terminal and not quiet
         self._live = Live(console=console, transient=True, refresh_per_second=4) if live else None
+        if self._live is not None:
+            self.enter_context(self._live)
         self._last = -_EVERY
-
-    def __enter__(self) -> Self:
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Leave the terminal to others."""
-        if self._live is not None:
-            self._live.stop()
 
     def _show(self, panel: Callable[[], Table], line: Callable[[], str]) -> None:
         if self._live is not None:

@@ -52,6 +52,12 @@ class Dimensions:
     labels: tuple[str, ...] = ()
 
 
+def noted(dataset: xr.Dataset, what: str, *notes: str) -> xr.Dataset:
+    """With notes on values that were "selected" or "masked", after those that there are."""
+    text = "; ".join(n for n in (dataset.attrs.get(what), *notes) if n)
+    return dataset.assign_attrs({what: text}) if text else dataset
+
+
 def time_last(names: Iterable[str]) -> tuple[str, ...]:
     """The names in their order, with time at the end.
 
@@ -329,20 +335,20 @@ def _variable(
 
 def _straightened(raw: xr.Dataset, lay: Dimensions, periodic: Mapping[str, Any]) -> xr.Dataset:
     """With decreasing axes, as latitudes, turned round; periodic ones without a last slice like the first."""
-    notes = [raw.attrs.get("selected")]
     for name in lay.coordinates:
         x = raw[name].values
         if is_text(x):
             raw = raw.sortby(name)  # experiments are numbered in the order of their names
         elif x.size > 1 and x.dtype.kind in "fiuM" and (x[1:] < x[:-1]).all():
             raw = raw.isel({name: slice(None, None, -1)})
-            notes.append(f"{name} turned round, so that it increases")
+            raw = noted(raw, "selected", f"{name} turned round, so that it increases")
         there = [raw[v].transpose(name, ...) for v in lay.variables if name in raw[v].dims]
         # One variable that shows the repeat suffices.
         if _period(raw, name, periodic) is True and any(repeats_first(a.values) for a in there):
             raw = raw.isel({name: slice(-1)})
-            notes.append(f"without the last slice along {name}, which repeats the first ({name} is periodic)")
-    return raw.assign_attrs(selected="; ".join(filter(None, notes))) if any(notes) else raw
+            note = f"without the last slice along {name}, which repeats the first ({name} is periodic)"
+            raw = noted(raw, "selected", note)
+    return raw
 
 
 def _check_axis(name: str, x: Array, period: bool | float, scattered: bool) -> float:

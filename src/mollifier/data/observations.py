@@ -216,9 +216,8 @@ class Observations(Labelled):
 
         A ``note`` on the reason goes into the summary.
         """
-        notes = "; ".join(filter(None, [self.in_memory.attrs.get("masked"), note]))
         found = selection.mask(self.in_memory, self.variables, keep)
-        return self._with(found.assign_attrs(masked=notes) if note else found)
+        return self._with(building.noted(found, "masked", note))
 
     def mask_outliers(self) -> Observations:
         """With the values that `damage` finds missing; how many and where is in the summary.
@@ -234,8 +233,7 @@ class Observations(Labelled):
         dataset, found = self.in_memory.copy(), self.part.damage
         for d in found:
             dataset[d.variable] = dataset[d.variable].where(~d.mask)
-        notes = [*filter(None, [dataset.attrs.get("masked")]), *(d.text for d in found)]
-        return self._with(dataset.assign_attrs(masked="; ".join(notes))) if found else self
+        return self._with(building.noted(dataset, "masked", *(d.text for d in found))) if found else self
 
     def weighed(self, errors: Mapping[str, Array]) -> Observations:
         """With standard errors that were estimated, in the order of `samples`, for some variables."""

@@ -18,7 +18,7 @@ import xarray as xr
 
 from mollifier.data import arrays as unlabelled
 from mollifier.data import errorbars, selection, tables
-from mollifier.data.building import Roles
+from mollifier.data.building import Roles, noted
 from mollifier.data.errorbars import Noise
 from mollifier.data.observations import Observations
 from mollifier.data.readers.engines import engine_reader
@@ -278,8 +278,7 @@ def _chosen(
         content = tables.select_rows(content, select)
         axes = None if axes is None else [c for c in axes if c in content or c not in select]
         content, axes, repeats = tables.tabulate(content, replace(roles, coordinates=axes), gridded)
-        note = "; ".join(f"{k} = {v}" for k, v in select.items())
-        content = content.assign_attrs(selected=note) if note else content
+        content = noted(content, "selected", *(f"{k} = {v}" for k, v in select.items()))
         return content, replace(roles, coordinates=axes, replicates=repeats)
     for name, value in select.items():
         content = selection.pick(content, (), name in content.dims, name, value)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mollifier.data import errorbars
 from mollifier.data.arrays import check_rename
-from mollifier.data.building import POINT, time_last
+from mollifier.data.building import POINT, noted, time_last
 from mollifier.errors import DataError, check_known, did_you_mean
 from mollifier.io.draws import Rng, generator
 from mollifier.mollify.arrays import Array, Index, Mask
@@ -122,11 +122,10 @@ def pick(dataset: xr.Dataset, coordinates: Sequence[str], gridded: bool, name: s
     check_known(name, known, DataError, "Nothing to select by '{}'.")
     labels = dataset[name].values if name in dataset.variables else np.arange(dataset.sizes[name])
     hit, single = matches(name, labels, value)
-    note = "; ".join(filter(None, [dataset.attrs.get("selected"), f"{name} = {value}"]))
     dataset = dataset.isel(
         {dataset[name].dims[0] if name in dataset.variables else name: np.flatnonzero(hit)}
     )
-    dataset = dataset.assign_attrs(selected=note)
+    dataset = noted(dataset, "selected", f"{name} = {value}")
     if not single:
         return _unwrap(dataset, [name]) if not hit.all() else dataset
     if name in coordinates and len(coordinates) == 1:

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from html import escape
 
+from sympy.printing.pretty.pretty_symbology import greek_unicode
+
 from mollifier.equations.syntax import Node, read
 from mollifier.errors import EquationError
 
-_GREEK = {
-    n: chr(c)
-    for n, c in zip(
-        ("alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho").split(),  # noqa: SIM905
-        range(0x3B1, 0x3C2),
-        strict=True,
-    )
-} | {"sigma": "σ", "tau": "τ", "phi": "φ", "chi": "χ", "psi": "ψ", "omega": "ω", "lam": "λ"}
+_GREEK = {n: letter for n, letter in greek_unicode.items() if n.islower()} | {"lam": "λ"}
 # How tightly an operation binds: what binds looser inside a tighter one is put in brackets.
 _SUM, _PRODUCT, _POWER, _ATOM = range(4)
 _BINDS = {"sum": _SUM, "negative": _SUM, "product": _PRODUCT, "power": _POWER}
