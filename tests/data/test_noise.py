@@ -118,3 +118,28 @@ def test_noise_of_few_samples_of_a_field_without_roughness(seed):
     u = np.exp(-t) * np.sin(14 * x + 4 * y) + np.exp(-0.5 * t) * np.cos(6 * x - 10 * y + 1)
     found = estimate_noise(u + 0.01 * rng.standard_normal(400), points=np.stack([x, y, t], axis=-1))
     assert found == pytest.approx(0.01, rel=0.2)
+
+
+def test_noise_of_short_curves_at_uneven_times():
+    """Ten animals, eight days each: a field that is smooth from animal to animal took most of the noise."""
+    found = []
+    for seed in range(50, 62):
+        rng = np.random.default_rng(seed)
+        days = np.concatenate([rng.choice(30, 8, replace=False) for _ in range(10)]).astype(float)
+        animal = np.repeat(np.arange(10.0), 8)
+        rate, start = 0.35 * np.exp(0.25 * rng.normal(size=10)), rng.uniform(0.03, 0.1, 10)
+        size = 1 / (1 + (1 / start - 1)[animal.astype(int)] * np.exp(-rate[animal.astype(int)] * days))
+        points = np.column_stack([animal, days])
+        found.append(estimate_noise(size + 0.01 * rng.normal(size=80), points) / 0.01)
+    assert np.median(found) == pytest.approx(1.0, abs=0.15)
+    assert min(found) > 0.6
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_noise_of_a_field_whose_waves_are_shorter_along_one_coordinate(seed):
+    """One length for all coordinates is too short for time and takes a fifth of such noise for the field."""
+    rng = np.random.default_rng(80 + seed)
+    x, y, t = rng.random((3, 300))
+    u = np.exp(-t) * np.sin(12 * x + 9 * y + seed) + np.exp(-0.5 * t) * np.cos(9 * x - 13 * y)
+    found = estimate_noise(u + 0.05 * rng.standard_normal(300), points=np.stack([x, y, t], axis=-1))
+    assert found == pytest.approx(0.05, rel=0.15)

@@ -6,22 +6,22 @@ unchanged. What a difference fails to remove of the field only adds to it, so th
 several orders and axes is taken. At scattered points the residual variance of local polynomial fits,
 corrected for degrees of freedom, does the same (Hall, Kay and Titterington, Biometrika 77:521, 1990;
 Cleveland, JASA 74:829, 1979). Few scattered points are too far apart for these; there the marginal likelihood
-of smooth Gaussian processes separates field and noise (Rasmussen and Williams, Gaussian Processes for Machine
-Learning, MIT Press 2006, section 5.4). Repeats at one place measure the noise directly (pure error).
+of smooth Gaussian processes separates field and noise (`mollifier.data.processes`). Repeats at one place
+measure the noise directly (pure error).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations_with_replacement, product
+from itertools import combinations_with_replacement
 from math import comb
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import ArrayLike
 from scipy.spatial import KDTree
-from scipy.spatial.distance import cdist
 
+from mollifier.data.processes import process_noise
 from mollifier.errors import DataError
 from mollifier.mollify.arrays import Array, Index, Mask
 from mollifier.mollify.distributions import chi2_upper
@@ -41,10 +41,7 @@ _FEWEST_REPEATS = 30
 _FEWEST_COPIES, _DISTINCT = 3, 0.5
 _CENTRES = 2_000
 _FITTED = 250  # Such fits that are made at a time (memory).
-# Gaussian processes: most points, lengths in extents of the data, variance of the noise over their own.
-_PROCESS_POINTS = 400
-_PROCESS_LENGTHS = np.geomspace(0.05, 3.0, 8)
-_PROCESS_NOISE = np.geomspace(1e-8, 1e2, 41)
+_PROCESS_POINTS = 400  # Most points of Gaussian processes.
 _CLIP = 3.0
 _CLIPPED_VARIANCE = 0.973336  # Variance of a normal variable cut at three standard deviations.
 
@@ -269,50 +266,15 @@ def _scattered(u: Array, x: Array) -> float:
         np.arange(u.size) if u.size <= _CENTRES else np.random.default_rng(0).permutation(u.size)[:_CENTRES]
     )
     found = [_local_fits(u, x, tree, centres, degree) for degree in (1, 2, 3, 4)]
-    usable = [pair for pair in (*found, *lines, _process(u, x)) if pair is not None]
+    if x.shape[1] + 1 + _FEWEST_WINDOWS <= u.size <= _PROCESS_POINTS:
+        found.append(process_noise(u, x))
+    usable = [pair for pair in (*found, *lines) if pair is not None]
     if not usable:
         raise DataError(
             f"The noise cannot be estimated from {u.size} values; give it, as noise={{'u': 0.02}} (a "
             "fraction of rms)."
         )
     return min(usable)[1]
-
-
-def _process(u: Array, x: Array) -> tuple[float, float] | None:
-    """As `_local_fits`, of Gaussian processes about a plane; None where points are many or few.
-
-    They are Matern's of smoothness 7/2, and the squared exponential for fields without any roughness: of such
-    the first takes a part of the noise for the field. The variance is averaged over them, length and noise,
-    weighed by the marginal likelihood; charged is the largest noise whose likelihood is within exp(-2) of the
-    greatest.
-    """
-    n, d = x.shape
-    if not d + 1 + _FEWEST_WINDOWS <= n <= _PROCESS_POINTS:
-        return None
-    plane = np.column_stack([np.ones(n), x])
-    free = np.linalg.qr(plane, mode="complete")[0][:, d + 1 :]
-    left = free.T @ u
-    if not left @ left > 0:
-        return None
-    logs, variances, distances = [], [], cdist(x, x)
-    for length, correlation in product(_PROCESS_LENGTHS, (_matern, _squared_exponential)):
-        values, vectors = np.linalg.eigh(free.T @ correlation(distances / length) @ free)
-        scale = np.maximum(values, 0.0)[:, None] + _PROCESS_NOISE
-        squares = ((vectors.T @ left) ** 2) @ (1 / scale)
-        logs.append(-0.5 * (np.log(scale).sum(axis=0) + len(left) * np.log(squares)))
-        variances.append(_PROCESS_NOISE * squares / len(left))
-    log, variance = np.array(logs) - np.max(logs), np.array(variances)
-    mean = float(np.average(variance, weights=np.exp(log)))
-    return float(np.sqrt(variance[log >= -2.0].max())), float(np.sqrt(mean))
-
-
-def _matern(r: Array) -> Array:
-    s = np.sqrt(7) * r
-    return (1 + s + 0.4 * s**2 + s**3 / 15) * np.exp(-s)
-
-
-def _squared_exponential(r: Array) -> Array:
-    return np.exp(-(r**2) / 2)
 
 
 def _along_lines(u: Array, x: Array) -> Iterator[tuple[float, float]]:
