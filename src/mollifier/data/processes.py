@@ -57,10 +57,10 @@ class _Processes:
         d = self.points.shape[1]
         starts = product(_kinds(self.points), (_matern, _squared_exponential), np.outer(_LENGTHS, np.ones(d)))
         top, best = max(((self._tried(*s), s) for s in starts), key=lambda found: found[0])
-        *how, lengths = best
+        kind, correlation, lengths = best
         for axis, factor in product(range(d), (0.5, 2.0)) if d > 1 else ():
             step = np.where(np.arange(d) == axis, factor, 1.0)
-            while (log := self._tried(*how, lengths * step)) > top + _GAIN:
+            while (log := self._tried(kind, correlation, lengths * step)) > top + _GAIN:
                 top, lengths = log, lengths * step
 
     def _tried(self, kind: _Kind, correlation: Callable[[Array], Array], lengths: Array) -> float:

@@ -192,7 +192,8 @@ def test_the_estimate_is_that_of_an_independent_least_squares():
     u = noisy(3 * np.exp(-0.8 * t), 0.05)
     data = Observations(values={"u": u}, points={"t": t}, noise=0.05)
     problem = InverseProblem("u_t = -k*u", data, {"k": ScalarUnknown()})
-    estimate = solve(problem, settings={"held_out": 0.0}).estimates["k"]
+    independent = {"most_correlated": 0}  # 60 residuals do not show white noise: 1.19 times the error
+    estimate = solve(problem, settings={"held_out": 0.0, "tuning": independent}).estimates["k"]
     sd = data.noise_sd("u")
     fit = least_squares(lambda p: (p[0] * np.exp(-p[1] * t) - u) / sd, [1.0, 1.0])
     spread = np.sqrt(np.linalg.inv(fit.jac.T @ fit.jac)[1, 1])

@@ -57,6 +57,8 @@ class CollocatedTuning:
     #: Ratio picture: masked where an unknown field's factor is below this share of its rms.
     least_factor: float = 0.1
     most_effects: int = 3_000  #: Declared noise: most coefficients of the random effects of a field.
+    #: Samples of a field up to which standard errors carry a correlation that residuals may hide.
+    most_correlated: int = 400
     #: Steps between copies of the parameters, which a run returns to where the loss is not finite.
     copy_steps: int = 25
     source_degree: int = 3  #: Total degree of the polynomial source by which a missing term is found.

@@ -12,6 +12,7 @@ import numpy as np
 
 from mollifier.data.effects import Rows, Seen
 from mollifier.data.noise_structure import EFFECTS, Kind, NoiseFinding
+from mollifier.data.series import series
 from mollifier.engines.gates.cycle import cycle
 from mollifier.engines.gates.noise import FEWEST
 from mollifier.engines.registry import ENGINES
@@ -91,14 +92,12 @@ def _rows(problem: InverseProblem, solution: Solution, field: str) -> tuple[str,
     By sensor in order of time, and by frame.
     """
     fit, names = solution.fit, problem.data.coordinates_of(field)
-    time = names[0] if len(names) == 1 else time_coordinate(names)
-    if not time:
-        return "", {}
     z = solution.scaled_errors(field)
     kept = np.isfinite(z) & ~fit[f"{field}_held_out"].values.astype(bool)
+    time, sensor = series({c: fit[c].values[kept] for c in names})
+    if not time:
+        return "", {}
     z, t = z[kept], fit[time].values[kept]
-    place = np.stack([fit[c].values[kept] for c in names if c != time] or [np.zeros(len(z))], axis=-1)
-    sensor = np.unique(place, axis=0, return_inverse=True)[1].ravel()
     note, found = "", cycle(t, z, sensor) if np.issubdtype(t.dtype, np.number) else None
     if found is not None:
         z = found.left
@@ -108,12 +107,13 @@ def _rows(problem: InverseProblem, solution: Solution, field: str) -> tuple[str,
             f"errors take for noise: give the cycle as known data in the equation, or average {field} over it"
         )
     if len(names) == 1:
-        series = z[np.argsort(t)][None]
-        rows = Rows(series, 0 * series, np.ones_like(series))
-        return note, {_SERIES: rows} if series.size >= FEWEST else {}
+        values = z[np.argsort(t)][None]
+        rows = Rows(values, 0 * values, np.ones_like(values))
+        return note, {_SERIES: rows} if values.size >= FEWEST else {}
     level = (fit[f"{field}_fitted"].values / fit[f"{field}_sd"].values)[kept]
+    place = fit[next(c for c in names if c != time)].values[kept]
     groups = {"sensor": (sensor, t)}
-    groups["frame"] = np.unique(t, return_inverse=True)[1].ravel(), place[:, 0]
+    groups["frame"] = np.unique(t, return_inverse=True)[1].ravel(), place
     stacked = {n: _stacked(z, level, *group) for n, group in groups.items()}
     few = _FEWEST
     enough = {

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from torch import Tensor
 
+from mollifier.engines.collocated.correlated import separations, widening
 from mollifier.engines.collocated.levenberg_marquardt import Changed
 from mollifier.engines.collocated.linearise import Linearisation
 from mollifier.engines.collocated.missing import Score
@@ -235,31 +236,45 @@ class Bordered:
         """Variance of the border, (p,), that the residuals of the data show, over the one that was assumed.
 
         Each sample counts by the square of its residual, over the share of degrees of freedom left (White,
-        Econometrica 48:817, 1980): noise may be larger where a parameter's information is. One ratio for all
-        parameters of a field.
+        Econometrica 48:817, 1980): noise may be larger where a parameter's information is. It may be
+        correlated, too (`mollifier.engines.collocated.correlated`). One ratio for all parameters of a field.
         """
         layout = self.layout
         covariance = solved(self.with_priors()[0], np.eye(layout.border_size))
         follow = self._factor.backward(self.eliminated.half @ covariance)
         assumed, shown = np.zeros(layout.border_size), np.zeros(layout.border_size)
-        for values, moved in self._moved(self._linearisation.fit(self._nodes), -follow, covariance):
-            squares = np.square(moved)
-            assumed += squares.sum(axis=0)
-            shown += np.square(values) @ squares * self.objective.count
+        for i, part in enumerate(self._linearisation.fit(self._nodes)):
+            wider = self._widening(i, part, -follow, covariance)
+            for values, moved in self._moved([part], -follow, covariance):
+                squares = np.square(moved)
+                assumed += squares.sum(axis=0)
+                shown += wider * (np.square(values) @ squares) * self.objective.count
         found = np.ones(layout.border_size)
         for place in layout.places.values():
             found[place] = shown[place].sum() / max(assumed[place].sum() * self.freedom, 1e-300)
         return found
 
+    def _widening(self, i: int, part: Residuals, core: Array, border: Array) -> Array | float:
+        """Variance of the border, (p,), if a target's noise may be correlated, over that if it is not."""
+        targets = self.objective.targets
+        at = separations(self.objective, targets[i], self._linearisation.data[i]) if targets[i:] else None
+        if at is None:
+            return 1.0
+        values, moved = (np.concatenate(v) for v in zip(*self._moved([part], core, border), strict=True))
+        return widening(values, moved, self._fitted(part, np.eye(len(values))), at)
+
     @cached_property
     def freedom(self) -> float:
         """Share of the data's degrees of freedom that the fit leaves."""
-        curvature, fitted, rows = self.with_priors()[0], 0.0, 0
-        for part in self._linearisation.fit(self._nodes):
-            own, inner = self._reduced(part, probes(len(part.values), self.tuning))
-            fitted += float(np.sum(np.square(own)) + np.sum(inner * solved(curvature, inner)))
-            rows += len(part.values)
-        return max(1 - fitted / rows, 1 / rows)
+        parts = list(self._linearisation.fit(self._nodes))
+        fitted = sum(np.trace(self._fitted(p, probes(len(p.values), self.tuning))) for p in parts)
+        rows = sum(len(p.values) for p in parts)
+        return max(1 - float(fitted) / rows, 1 / rows)
+
+    def _fitted(self, part: Residuals, sources: Array) -> Array:
+        """Products (k, k) of sources (m, k) with the fit of some rows to them."""
+        own, inner = self._reduced(part, sources)
+        return own.T @ own + inner.T @ solved(self.with_priors()[0], inner)
 
     def moved_by(self, changed: Changed) -> Array:
         """Change (p, k) of the border, as `LevenbergMarquardt.moved_by`."""
