@@ -24,7 +24,7 @@ from mollifier.engines.identifiability.pointwise import local_fits
 from mollifier.engines.identifiability.structure import scalings, terms_at_samples
 from mollifier.engines.identifiability.undetermined import Direction, combination
 from mollifier.problem.inverse_problem import InverseProblem
-from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
+from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown, StateUnknown
 from mollifier.reporting.check_maps import save_check
 
 X, T = np.linspace(0, 3, 61), np.linspace(0, 1, 51)
@@ -313,3 +313,24 @@ def test_no_network_library_is_loaded():
         "import sys, mollifier.diagnostics.check.check; assert not {'torch', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_check_hidden_number_that_starts_near_zero() -> None:
+    """A number that the first steps beside a hidden state leave near zero has the size of its term."""
+
+    def chain(_, y):
+        x, prey, top = y
+        return [x * (1 - 0.2 * x - prey), prey * (0.8 * x - 0.3 - 0.6 * top), top * (0.5 * prey - 0.25)]
+
+    t = np.linspace(0, 40, 81)
+    y = solve_ivp(chain, (0, 40), [1, 0.6, 0.4], "LSODA", t, rtol=1e-8, atol=1e-10).y
+    y = y * np.exp(0.03 * np.random.default_rng(1).normal(size=y.shape))
+    problem = InverseProblem(
+        ["x_t = x*(r - 0.2*x - a*y)", "y_t = y*(b*x - m - Z)", "Z_t = Z*(d*y - n)"],
+        Observations({"x": y[0], "y": y[1]}, {"t": t}),
+        {n: ScalarUnknown(lower=0) for n in "rabmdn"},
+        states={"Z": StateUnknown(lower=0)},
+    )
+    found = check(problem)
+    assert found.verdict == "good", found.errors
+    assert 0.01 < found.numbers["information"]["numbers"]["m"]["sd"] < 0.3

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 from scipy.linalg import block_diag
 
-from mollifier.engines.collocated.laplace import slope_of, unit_of
+from mollifier.engines.collocated.laplace import slope_of, unit_of, wide_sd
 from mollifier.engines.identifiability.information import Information, posterior_map
 from mollifier.engines.identifiability.posterior import WIDE, inverse
 from mollifier.engines.identifiability.slopes import correlation, splines
@@ -30,6 +30,8 @@ from mollifier.problem.inverse_problem import InverseProblem
 def information_through_states(problem: InverseProblem, settings: JointSettings) -> Information:
     """Posterior of the unknowns, each with a prior as wide as its size, by data, equations and conditions.
 
+    The size of a number is that at which its term balances the others, or its value where that is larger.
+
     Of the settings those of the collocation matter. Raises `ConfigurationError` if the problem is too large
     for the joint engine, or otherwise not one for it, and `NotPositiveError` if the states are not
     determined, whatever the unknowns are.
@@ -45,11 +47,8 @@ def information_through_states(problem: InverseProblem, settings: JointSettings)
                 stage.step()
         stage.close()
     joint.weight = joint.tuning.full_weight * (joint.tuning.hidden_weight if problem.hidden else 1.0)
-    values = objective.model.levels()
-    scale = {
-        n: objective.field_scale(n) if n in problem.unknown_fields else abs(v) or 1.0
-        for n, v in values.items()
-    }
+    values, numbers = objective.model.levels(), objective.model.scalars
+    scale = {n: abs(wide_sd(numbers[n])) if n in numbers else objective.field_scale(n) for n in values}
     names = list(problem.unknowns)
     bases = [_basis(joint, n) for n in names]
     places = dict(zip(names, slices(b.shape[1] for b in bases), strict=True))
