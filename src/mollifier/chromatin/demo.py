@@ -15,8 +15,9 @@ from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.page import nucleus_page
+from mollifier.chromatin.rasters import pixel_spacing
 from mollifier.chromatin.settings import StudySettings
-from mollifier.chromatin.simulate import localizations, nucleus, rate_pattern, simulate
+from mollifier.chromatin.simulate import chromatin_density, localizations, nucleus, rate_pattern, simulate
 from mollifier.diagnostics.scores import compare
 from mollifier.errors import DataError
 from mollifier.io.draws import Rng
@@ -77,15 +78,10 @@ def imaged(
         seen.append(Localizations(*part[["x", "y"]].to_numpy().T, precision=part["uncertainty"].to_numpy()))
         if folder is not None:
             seen[-1].save(folder / f"frame_{len(seen)}.csv")
-    chromatin = 1 - movie["phi_n"]
-    phi_h, phi_e = (chromatin + movie["phi_d"]) / 2, (chromatin - movie["phi_d"]) / 2
-    pixel = float(movie["x"][1] - movie["x"][0])
-    # The density of labels is proportional to phi_e + compaction phi_h.
-    amount = float((phi_e + _COMPACTION * phi_h).isel(t=0).sum()) * pixel**2
-    pure = labels * detection / amount
+    share = chromatin_density(movie, _COMPACTION).isel(t=0)
     # Each phase holds the simulated nucleoplasm, which is even.
     water = float(movie["phi_n"].mean())
-    pure *= 1 - water
+    pure = labels * detection / (float(share.sum()) * pixel_spacing(movie["mask"]) ** 2) * (1 - water)
     levels = Thresholds(
         background=0.0, euchromatin=pure, heterochromatin=_COMPACTION * pure, euchromatin_water=water,
         heterochromatin_water=water, two_phases=True,

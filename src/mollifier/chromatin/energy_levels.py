@@ -21,13 +21,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from scipy.ndimage import convolve1d, distance_transform_edt, gaussian_filter, gaussian_laplace
+from scipy.ndimage import convolve1d, gaussian_filter, gaussian_laplace
 
 from mollifier.chromatin.density import PoissonMoments, stencil
 from mollifier.chromatin.fractions import Thresholds
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.nucleus_data import NucleusData
-from mollifier.chromatin.rasters import counts, on_grid
+from mollifier.chromatin.rasters import counts, on_grid, signed_depth
 from mollifier.chromatin.resolution import merge_known, typical_precision
 from mollifier.chromatin.settings import Assumptions, Levels, StudySettings, Variation
 from mollifier.errors import ConfigurationError, DataError
@@ -169,8 +169,7 @@ def _places(inside: Mask, pixel: float, scale: float, side: float) -> tuple[Mask
     step = max(round(scale / pixel), 1)
     lattice = np.zeros(inside.shape, dtype=bool)
     lattice[step // 2 :: step, step // 2 :: step] = True
-    depth: Any = distance_transform_edt(np.pad(inside, 1))
-    keep = lattice & (depth[1:-1, 1:-1] * pixel > _REACH * scale)
+    keep = lattice & (signed_depth(np.pad(inside, 1))[1:-1, 1:-1] * pixel > _REACH * scale)
     place = np.stack(np.nonzero(keep), -1) * pixel / side
     corner = np.floor(place).astype(np.intp)
     _, index, count = np.unique(corner, axis=0, return_inverse=True, return_counts=True)

@@ -91,8 +91,8 @@ def rate_figure(result: NucleusResult) -> Figure:
     """lam, its standard error and its identifiability; hatched where lam is not identified."""
     assert result.rate is not None
     inside = result.rate["mask"].astype(bool)
-    rate = result.rate.where(inside, drop=True)
-    lam = rate["lam"].transpose("x", "y", ...)
+    rate = result.rate.where(inside, drop=True).transpose("x", "y", ...)
+    lam = rate["lam"]
     cuts = style.cuts(lam, _MOST_TIMES)[:_MOST_TIMES] if "t" in lam.dims else [style.Cut({})]
     figure = style.new_figure(3 * _SIDE, (_SIDE - 0.5) * len(cuts))
     axes = figure.subplots(len(cuts), 3, squeeze=False)
@@ -105,9 +105,10 @@ def rate_figure(result: NucleusResult) -> Figure:
     heads = {"lam": "Rate", "lam_sd": "Its error by noise", "identifiability": "Identifiability"}
     for row, cut in zip(axes, cuts, strict=True):
         for ax, (name, head) in zip(row, heads.items(), strict=True):
-            field = cut.of(rate[name].transpose("x", "y", ...))
-            _draw_map(ax, field, name, bounds[name], style.SEQUENTIAL if name == "lam" else "cividis")
-            _hatch(ax, in_micrometres(cut.of(rate["identifiability"].transpose("x", "y", ...))))
+            _draw_map(
+                ax, cut.of(rate[name]), name, bounds[name], style.SEQUENTIAL if name == "lam" else "cividis"
+            )
+            _hatch(ax, in_micrometres(cut.of(rate["identifiability"])))
             ax.set_title(", ".join(t for t in (head, cut.title(lam)) if t))
     return figure
 

@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.ndimage import distance_transform_edt
 
 from mollifier._version import __version__
 from mollifier.chromatin.galerkin import ProjectedEquation, RateEstimate, estimate, smoothed
 from mollifier.chromatin.model import RATE, ChromatinModel
 from mollifier.chromatin.modes import FieldSeries, Modes, modes
-from mollifier.chromatin.rasters import edge_distance
+from mollifier.chromatin.rasters import edge_distance, signed_depth
 from mollifier.chromatin.treatment import Step, estimate_step
 from mollifier.data.observations import Observations
 from mollifier.errors import ConfigurationError, DataError
@@ -188,7 +187,7 @@ def _checked(given: xr.Dataset) -> xr.Dataset:
     if "mask" in data:
         known = known & (data["mask"] > 0)
     data = data.assign(mask=known)
-    wide = 2 * float(np.asarray(distance_transform_edt(np.pad(known.values, 1))).max())
+    wide = 2 * max(float(signed_depth(np.pad(known.values, 1)).max()), 0.0)
     if wide < _LEAST:
         raise DataError(
             f"The nucleus is {wide:.0f} pixels wide where it is widest; {_LEAST:.0f} or more were expected. "

@@ -18,7 +18,7 @@ from scipy.sparse import coo_array
 from mollifier.chromatin.columns import read_columns
 from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.ranges import named, nanometres, require
-from mollifier.chromatin.rasters import counts, on_grid, pixels
+from mollifier.chromatin.rasters import counts, on_grid, pixels, signed_depth
 from mollifier.data import outlines
 from mollifier.errors import DataError
 from mollifier.mollify.arrays import Array, Index, Mask
@@ -218,8 +218,7 @@ def _outlined(locs: Localizations, coarse: Nucleus, how: NucleusDetection) -> xr
     values = _binned(near, replace(how, pixel=smoothing))
     fine = ndimage.gaussian_filter(values.values, 1.0)
     inside = on_grid(coarse.mask, values["x"].values, values["y"].values)
-    within, beyond = (np.asarray(ndimage.distance_transform_edt(m)) for m in (inside, ~inside))
-    depth = within - beyond
+    depth = signed_depth(inside)
     core, band = depth * smoothing > reach, np.abs(depth) * smoothing <= reach
     for _ in range(_ROUNDS):
         parts = fine * inside, inside.astype(float)

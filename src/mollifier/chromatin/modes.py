@@ -10,16 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.linalg as sl
 from scipy.interpolate import make_interp_spline
-from scipy.ndimage import distance_transform_edt, map_coordinates
+from scipy.ndimage import map_coordinates
 from scipy.sparse.linalg import eigsh
 
 from mollifier.chromatin.rasters import laplacian
-from mollifier.mollify.arrays import Array, Index, Mask
+from mollifier.mollify.arrays import Array, Index, Mask, filled
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,15 +179,15 @@ def _blocks(inside: Mask, size: int) -> Mask:
 def _interpolated(inside: Mask, spacing: float, found: Modes) -> Modes:
     """The functions on finer pixels, interpolated linearly and made orthonormal there."""
     size = round(found.spacing / spacing)
-    near: Any = distance_transform_edt(~found.inside, return_distances=False, return_indices=True)
     place = (np.stack(np.nonzero(inside)) + 0.5) / size - 0.5
     functions = np.empty((place.shape[1], len(found.values)))
-    full = np.zeros(found.inside.shape)
+    # Pixels beyond the blocks have the values of the nearest block.
+    near = np.full(found.inside.shape, np.nan)
+    near[found.inside] = np.arange(len(found.functions))
+    number = filled(near).astype(np.intp)
     for k, values in enumerate(found.functions.T):
-        full[found.inside] = values
-        functions[:, k] = map_coordinates(full[tuple(near)], place, order=1, mode="nearest")
+        functions[:, k] = map_coordinates(values[number], place, order=1, mode="nearest")
     root = sl.cholesky(spacing**2 * functions.T @ functions, lower=True)
     functions = sl.solve_triangular(root, functions.T, lower=True).T
-    number = np.cumsum(found.inside).reshape(found.inside.shape) - 1
-    i, j = (np.nonzero(inside)[axis] // size for axis in (0, 1))
-    return Modes(inside, spacing, found.values, functions, (number[tuple(near)][i, j], found.functions))
+    i, j = (axis // size for axis in np.nonzero(inside))
+    return Modes(inside, spacing, found.values, functions, (number[i, j], found.functions))

@@ -29,15 +29,19 @@ def laplacian(inside: Mask, spacing: float) -> sp.csr_array:
     return sp.csr_array((links - sp.diags_array(np.asarray(links.sum(1)).ravel())) / spacing**2)
 
 
+def signed_depth(inside: Mask) -> Array:
+    """Distance in pixels of every pixel inside from the nearest one outside; negative for those outside."""
+    within, beyond = (np.asarray(distance_transform_edt(m)) for m in (inside, ~inside))
+    return within - beyond
+
+
 def edge_distance(mask: xr.DataArray) -> xr.DataArray:
     """Distance of every pixel from the edge of the mask, in its units; negative outside.
 
     A Gaussian of 1.5 pixels smooths the steps of the raster.
     """
     spacing = pixel_spacing(mask)
-    inside = np.pad(mask.values.astype(bool), 1)
-    within, beyond = (np.asarray(distance_transform_edt(m)) for m in (inside, ~inside))
-    signed = within - beyond
+    signed = signed_depth(np.pad(mask.values.astype(bool), 1))
     smooth = gaussian_filter((signed - 0.5 * np.sign(signed)) * spacing, 1.5)[1:-1, 1:-1]
     return mask.copy(data=smooth).rename("distance")
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-from scipy.ndimage import distance_transform_edt
 
 from mollifier.chromatin.fractions import Thresholds, mixed
 from mollifier.chromatin.galerkin import residual
@@ -21,7 +20,7 @@ from mollifier.chromatin.infer import RateMap
 from mollifier.chromatin.model import ChromatinModel
 from mollifier.chromatin.modes import FieldSeries
 from mollifier.chromatin.settings import Assumptions, Levels
-from mollifier.mollify.arrays import Array, Mask
+from mollifier.mollify.arrays import Array, Mask, filled
 
 
 class _Changed(NamedTuple):
@@ -145,7 +144,5 @@ def _filled(inner: RateMap, found: RateMap) -> Array:
     """The map of a smaller outline on the pixels of another: beyond it, its value at the nearest pixel."""
     mask = found.dataset["mask"]
     lam = inner.dataset["lam"].reindex(x=mask["x"], y=mask["y"]).transpose("x", "y", ...).values
-    lam = lam.reshape(*mask.shape, -1)
-    near: Any = distance_transform_edt(np.isnan(lam[..., 0]), return_distances=False, return_indices=True)
-    values = lam[near[0], near[1]][mask.values.astype(bool)]
-    return np.broadcast_to(values, found.found.rate.shape)
+    frames = [filled(v)[mask.values.astype(bool)] for v in np.moveaxis(lam.reshape(*mask.shape, -1), -1, 0)]
+    return np.broadcast_to(np.stack(frames, -1), found.found.rate.shape)
