@@ -20,7 +20,7 @@ from mollifier.engines.weak.form import Channel
 from mollifier.engines.weak.integrands import AT_SMOOTHED, Integrands
 from mollifier.engines.weak.passes import additive
 from mollifier.engines.weak.shared_noise import effect_modes
-from mollifier.engines.weak.testspace import Part, SeparableFunction, TestSpace, index_pairs
+from mollifier.engines.weak.testspace import Part, TestSpace, index_pairs
 from mollifier.mollify.arrays import Array, slices
 from mollifier.mollify.orders import Derivative
 
@@ -281,38 +281,28 @@ class WeakSums:
         ``weights`` is W: its diagonal (rows,), or an inverse (rows, rows). Fields have instrumental slopes.
         """
         vector, matrix = np.zeros(self.size), np.zeros((self.size, self.size))
-
-        @cache
-        def on_pairs(*equations: int) -> Array:
-            assert isinstance(weights, BlockInverse)
-            i, j = (rows + e * space.size for rows, e in zip(space.pairs, equations, strict=True))
-            return weights.near.entries[weights.layout.index(i, j)]
-
         for slab, found in self._integrals(coefficients, "bias", "product"):
-            near = space.between(slab, same=not isinstance(weights, BlockInverse))
-
-            @cache
-            def kernel(c: int, d: int) -> SeparableFunction | None:
-                """``sum_rs W_rs D^b phi_r(x) D^b' phi_s(x)`` for two channels on a slab; None for 0."""
-                one, two = self.form.channels[c], self.form.channels[d]
-                if isinstance(weights, BlockInverse):
-                    here = on_pairs(one.equation, two.equation)
-                    return space.products_adjoint(here, one.orders, two.orders, near)  # noqa: B023
-                if one.equation != two.equation:
-                    return None
-                here = weights[self.part(one.equation, space)]
-                return space.squared_adjoint(here, one.orders, two.orders, near)  # noqa: B023
-
+            # By equations, numbers, and whether a product counts for these in either order.
+            parts: dict[tuple[int, int, tuple[int, ...], bool], list[Part]] = {}
             for (_, c, u, d, *other), values in found.items():
-                between = kernel(min(c, d), max(c, d))
-                total, i = 0.0 if between is None else between.total(values), self.place[u.field].start
-                if not other:
-                    vector[i] += total
+                one, two = self.form.channels[c], self.form.channels[d]
+                at = tuple(self.numbers[v.field] for v in (u, *other))
+                key = one.equation, two.equation, at, (c, u) != (d, *other)
+                parts.setdefault(key, []).append((values, one.orders, two.orders))
+            for (e, f, at, both), some in parts.items():
+                if isinstance(weights, BlockInverse):
+                    i, j = space.pairs
+                    near = weights.layout.index(i + e * space.size, j + f * space.size)
+                    total = float(weights.near.entries[near] @ space.products(some, slab))
+                elif e == f:
+                    total = float(weights[self.part(e, space)] @ space.squared(some, slab))
+                else:
                     continue
-                j = self.place[other[0].field].start
-                matrix[i, j] += total
-                if (c, u) != (d, *other):
-                    matrix[j, i] += total
+                if len(at) == 1:
+                    vector[at] += total
+                else:
+                    matrix[at] += total
+                    matrix[at[::-1]] += total * both
         return vector + matrix @ coefficients, matrix
 
     @additive("noise")

@@ -8,14 +8,14 @@ array times two test functions, or times a test function and a basis function of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
 
-from mollifier.engines.linalg.dense import contract, contract_sum, flat_axes
+from mollifier.engines.linalg.dense import contract, contract_sum
 from mollifier.engines.weak.axes import CLOSED, AxisTests, Ends, Pairs, axis_tests, pair_products
 from mollifier.engines.weak.boundary import Orders
 from mollifier.engines.weak.tuning import DEFAULT, WeakTuning
@@ -23,32 +23,8 @@ from mollifier.mollify.arrays import Array, Index, Mask
 from mollifier.mollify.grid import Grid
 
 Part = tuple[Array, Orders, Orders]  #: An array on the grid, and two derivatives of test functions.
-#: Axis, two orders and whether to sum over the nodes -> products of weights, (pairs, nodes) or (pairs, 1).
-Between = Callable[[int, tuple[Any, Any], bool], Array]
 
 _LEAST_BLOCK = 64  # Rows of the smallest block of a covariance.
-
-
-@dataclass(frozen=True, eq=False)
-class SeparableFunction:
-    """A function on the grid: ``sum_r core[r] prod_a factor(a)[r_a]``, r over the lattice of the core."""
-
-    core: Array  #: Coefficients, one axis for each of the grid.
-    #: Of an axis, (core's length, nodes); with a true second argument its sums over the nodes, of length 1.
-    factor: Callable[[int, bool], Array]
-
-    @cached_property
-    def nodes(self) -> Array:
-        """The function at the nodes, shape of the grid."""
-        return contract(self.core, [self.factor(axis, False).T for axis in range(self.core.ndim)])
-
-    def total(self, values: Array) -> float:
-        """The sum of it times an array on the grid."""
-        flat = flat_axes(values)
-        if any(flat):
-            factors = [self.factor(axis, summed) for axis, summed in enumerate(flat)]
-            return float(np.vdot(self.core, contract(values, factors)))
-        return float(np.vdot(self.nodes, values))
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,14 +130,11 @@ class TestSpace:
         """The transpose of `project`: rows (size,) to an array on the grid."""
         return contract(self.lattice(rows), [w.T for w in self.weights(orders, slab)])
 
-    def between(self, slab: slice, same: bool) -> Between:
-        """Products of the weights of two derivatives along an axis, formed once.
+    def _between(self, slab: slice, same: bool, axis: int, orders: tuple[Any, Any], summed: bool) -> Array:
+        """Products of the weights of two derivatives along an axis, (pairs, nodes); ``summed`` (pairs, 1).
 
         They are those of each test function with itself if ``same``, otherwise of all pairs.
         """
-        return cache(partial(self._between, slab, same))
-
-    def _between(self, slab: slice, same: bool, axis: int, orders: tuple[Any, Any], summed: bool) -> Array:
         one, two = (self.axes[axis].weights[k] for k in orders)
         if axis == 0:
             one, two = one[:, slab], two[:, slab]
@@ -178,17 +151,11 @@ class TestSpace:
         for values, *two in parts:
             each = [tuple(zip(*pair, strict=True)) for pair in (two, two[::-1])[: 1 + turned]]
             named.append((values, min(each, key=lambda names: [str(names[a]) for a in reversed(order)])))
-        return contract_sum(named, self.between(slab, same), order)
+        return contract_sum(named, cache(partial(self._between, slab, same)), order)
 
     def squared(self, parts: Sequence[Part], slab: slice = slice(None)) -> Array:
         """Sums of arrays times the weights of two derivatives of a test function, added up, (size,)."""
         return self.rows(self._sum(parts, slab, True, True))
-
-    def squared_adjoint(
-        self, rows: Array, first: Orders, second: Orders, between: Between
-    ) -> SeparableFunction:
-        """The transpose of `squared`, of one part, by the products ``between`` of each with itself."""
-        return _separable(self.lattice(rows), first, second, between)
 
     @cached_property
     def _overlapping(self) -> tuple[Mask | slice, Index, Index]:
@@ -223,23 +190,11 @@ class TestSpace:
         """
         return self._sum(parts, slab, False, turned).ravel()[self._overlapping[0]]
 
-    def products_adjoint(
-        self, on_pairs: Array, first: Orders, second: Orders, between: Between
-    ) -> SeparableFunction:
-        """The transpose of `products`, of one part, by the products ``between`` all pairs."""
-        whole = np.zeros([len(a.neighbours[0]) for a in self.axes])
-        whole.ravel()[self._overlapping[0]] = on_pairs
-        return _separable(whole, first, second, between)
-
     def crossed(
         self, functions: Sequence[Array], pairs: Sequence[Pairs], orders: Orders, slab: slice
     ) -> list[Array]:
         """Along each axis the products (pairs, nodes) of test functions and other functions (nodes, k)."""
         return pair_products(self.weights(orders, slab), [f.T for f in functions], pairs)
-
-
-def _separable(core: Array, first: Orders, second: Orders, between: Between) -> SeparableFunction:
-    return SeparableFunction(core, lambda axis, summed: between(axis, (first[axis], second[axis]), summed))
 
 
 def index_pairs(found: Sequence[Pairs], left: Sequence[int], right: Sequence[int]) -> Pairs:
