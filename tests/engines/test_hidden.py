@@ -8,7 +8,7 @@ from scipy.integrate import solve_ivp
 
 import mollifier as mf
 from mollifier.engines.choose import choose
-from mollifier.engines.identifiability.hidden import absorbed
+from mollifier.engines.identifiability.hidden import open_states
 from mollifier.engines.identifiability.structure import gauges, scalings
 
 S = mf.ScalarUnknown
@@ -88,7 +88,7 @@ def test_weak_engine_refuses_hidden_states():
 def test_state_in_its_own_equation_only():
     """Nothing that was measured depends on Z, so neither Z nor b is in the data."""
     problem, _ = lorenz([LORENZ[0], "Y_t = X*(r - X) - Y", LORENZ[2]])
-    assert absorbed(problem) == (["Z"], ["b"])
+    assert open_states(problem) == (["Z"], ["b"])
     assert mf.check(problem).verdict == "cannot be answered"
     status = mf.solve(problem, settings={"training": {"steps": 2}}).status
     assert status.name == "undetermined"
@@ -100,7 +100,7 @@ def test_as_many_equations_as_states_and_numbers():
     unknowns = {"s": S(), "r": S()}
     data = lorenz()[0].data
     problem = mf.InverseProblem(LORENZ[:2], data, unknowns, states={"Z": mf.StateUnknown()})
-    assert absorbed(problem) == (["Z"], ["r"])
+    assert open_states(problem) == (["Z"], ["r"])
 
 
 def test_scale_of_a_hidden_state():

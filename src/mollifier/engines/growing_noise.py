@@ -32,7 +32,7 @@ _WHITE = 1e-4  # Chance of a correlation of neighbours below which residuals are
 _DIFFERENCE = 3  # Order of differences that leave of residuals what neighbours do not share.
 # Share of their variance that differences of one order more must have: it is that of noise, not of waves.
 _FLAT = 0.8
-_LEAST = 0.05  # Share of the rms that a value counts as at least: values near zero are not exact.
+_LEAST_LEVEL = 0.05  # Share of the rms that a value counts as at least: values near zero are not exact.
 _CLIP = 16.0  # Squared residuals are cut at so many times their mean.
 #: Times that the weights are found, and their relative change from which once more.
 ROUNDS = 3
@@ -164,4 +164,4 @@ def _residuals(solution: Solution, field: str, over: Sequence[str]) -> tuple[Arr
 
 
 def _floored(level: Array) -> Array:
-    return np.maximum(level, _LEAST * float(np.sqrt(np.mean(level**2))) if level.size else 0.0)
+    return np.maximum(level, _LEAST_LEVEL * float(np.sqrt(np.mean(level**2))) if level.size else 0.0)

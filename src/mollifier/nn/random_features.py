@@ -17,7 +17,7 @@ from mollifier.nn.separable import Separable
 
 _WAVES = 1.2  # Default standard deviation of the number of waves along each coordinate.
 _REACH = 3.0  # The band reaches to so many standard deviations of the number of waves.
-_FEWEST, _MOST = 150, 2500  # Fewest and most features of a network whose width is chosen automatically.
+_FEWEST_FEATURES, _MOST_FEATURES = 150, 2500  # Where the width is chosen automatically.
 _APART = 3.0  # Correlation lengths between one end of a coordinate and the next copy of its other end.
 
 
@@ -83,7 +83,7 @@ class RandomFeatures(Separable):
                 "number for each was expected."
             )
         if width is None:
-            width = round(min(max(_band_size(waves), _FEWEST), _MOST))
+            width = round(min(max(_band_size(waves), _FEWEST_FEATURES), _MOST_FEATURES))
         self.rank = width
         if drawn or round(_band_size(waves)) <= width:
             parts = [_drawn(width, w, wraps) for w, wraps in zip(waves, periodic, strict=True)]
@@ -110,7 +110,7 @@ class RandomFeatures(Separable):
         return (leading @ along.T).reshape(shape)
 
 
-def affordable(waves: Sequence[float], most: float, fewest: float = _FEWEST) -> list[float]:
+def affordable(waves: Sequence[float], most: float, fewest: float = _FEWEST_FEATURES) -> list[float]:
     """Numbers of waves times a common factor, such that ``fewest`` to ``most`` features fill their band.
 
     ``waves`` are standard deviations of the number of waves along each coordinate.

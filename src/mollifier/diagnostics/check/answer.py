@@ -11,7 +11,7 @@ import xarray as xr
 
 from mollifier.diagnostics.check.findings import Finding, about
 from mollifier.engines.identifiability import structure as ident
-from mollifier.engines.identifiability.hidden import absorbed, absorbed_text, held_by, shifted, visible
+from mollifier.engines.identifiability.hidden import held_by, open_states, open_text, shifted, visible
 from mollifier.engines.identifiability.information import Information, information
 from mollifier.engines.identifiability.posterior import WIDE
 from mollifier.engines.identifiability.undetermined import (
@@ -83,9 +83,9 @@ def of_structure(problem: InverseProblem, numbers: dict[str, Any]) -> Iterator[F
         if len(group) == 1:
             text, kept = text[0].upper() + text[1:], ", so any multiple of an answer is one too."
         yield error(text + kept, _advice(problem, list(group)))
-    free, lost = absorbed(problem)
+    free, lost = open_states(problem)
     if free:
-        text = absorbed_text(free, lost)
+        text = open_text(free, lost)
         yield error(
             f"{text[0].upper()}{text[1:]}.",
             f"Measure {listed(free)}, or add an equation in which it acts on what was measured.",
@@ -236,7 +236,7 @@ def _noise(terms: ident.Terms, numbers: dict[str, Any]) -> Iterator[Finding]:
         )
         advice = "Expect wide intervals, and smooth fields only; average repeats, or trust known values."
         yield doubt(text, advice) if share > _NOISY else note(text)
-    for name, ratio in ident.drowned(terms):
+    for name, ratio in ident.below_noise(terms):
         yield note(
             f"At single places noise hides {name} ({100 * ratio:.0f} % of it): the answer rests on all "
             "samples together."
@@ -267,7 +267,7 @@ def _numbers(problem: InverseProblem, found: Information) -> Iterator[Finding]:
             "large as all others"
         )
         finer = "Reduce the number of unknowns, give more or less noisy data, or bounds."
-        if name in found.drowned:
+        if name in found.below_noise:
             text = f"What multiplies {name} does not exceed the noise at single places"
             yield warn(f"{text}: all samples together may determine it, or not.", finer)
         elif share > RATIO * WIDE:

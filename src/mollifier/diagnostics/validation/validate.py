@@ -27,7 +27,7 @@ from mollifier.diagnostics.validation.verdict import (
     unresolved,
     worst,
 )
-from mollifier.engines.gates.conditions import share_of_limit, unmet
+from mollifier.engines.gates.conditions import share_of_limit, violation
 from mollifier.errors import ConfigurationError, DataError, did_you_mean
 from mollifier.io.arguments import typed
 from mollifier.io.files import jsonable
@@ -146,7 +146,7 @@ def validate(
     findings += _fit_findings(solution)
     for name in solution.conditions:
         met = share_of_limit(solution, name) <= 1.0
-        reason = "" if met else unmet(solution, name)
+        reason = "" if met else violation(solution, name)
         findings.append(Judgement("condition", "holds" if met else "doubtful", reason, name))
     solved = xr.Dataset()
     try:

@@ -120,12 +120,12 @@ class LevenbergMarquardt(Stage):
 
     def reweigh(self, nodes: list[Array], least_scale: float) -> float:
         """As `Objective.reweigh`, where rows of the data change between steps."""
-        if not self.objective.reweighed:
+        if not self.objective.rows_vary:
             return 0.0
         return self.linearisation.reweigh(nodes, least_scale)
 
     @property
-    def reweighing(self) -> bool:
+    def weights_move(self) -> bool:
         """Whether the weights of the data still change."""
         return self.moved > self.tuning.reweighed and self._reweighed < self.tuning.reweighings
 
@@ -160,7 +160,7 @@ class LevenbergMarquardt(Stage):
             if gain < self.tuning.slow_decrease:
                 self._raise_weight()
             return
-        self._still = self._still + 1 if gain < self.tolerance and not self.reweighing else 0
+        self._still = self._still + 1 if gain < self.tolerance and not self.weights_move else 0
         if self._still >= self.tuning.steps_without_gain:
             self.finished = f"the relative decrease of the loss per step is less than {self.tolerance:g}"
 
@@ -241,5 +241,5 @@ class LevenbergMarquardt(Stage):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a saved state."""
         super().load_state_dict(state)
-        if self._reweighed and self.objective.reweighed:
+        if self._reweighed and self.objective.rows_vary:
             self.linearisation.refresh()

@@ -144,7 +144,7 @@ class Objective(nn.Module):
         return pooled[2]
 
     @property
-    def reweighed(self) -> bool:
+    def rows_vary(self) -> bool:
         """Whether rows of the data change between steps: by a robust likelihood, or gains in the noise."""
         return self.likelihood != "normal" or any(n.gains.any() for n in self.model.noise.values())
 

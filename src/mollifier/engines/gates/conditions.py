@@ -17,7 +17,7 @@ def conditions_met(problem: InverseProblem, solution: Solution) -> Status | None
     size, name = max(((share_of_limit(solution, n), n) for n in solution.conditions), default=(0.0, ""))
     if not size > 1.0:
         return None
-    return Status("misfit", unmet(solution, name))
+    return Status("misfit", violation(solution, name))
 
 
 def share_of_limit(solution: Solution, name: str) -> float:
@@ -25,7 +25,7 @@ def share_of_limit(solution: Solution, name: str) -> float:
     return solution.condition_residuals[name] / (NOISY if solution.dataset[name].attrs["noise"] else EXACT)
 
 
-def unmet(solution: Solution, name: str) -> str:
+def violation(solution: Solution, name: str) -> str:
     """What a condition leaves, in words."""
     attrs = solution.dataset[name].attrs
     unit = "its standard error" if attrs["noise"] else "the rms of its terms"

@@ -16,7 +16,7 @@ _FINE = 2  # Frequencies for each that a record of even times resolves.
 _NEIGHBOURS = 10  # Resolved frequencies on each side, whose median power is the background.
 _STEPS = 41  # Frequencies about one that was found, of which the best is taken.
 _FEWEST = 40  # Times below which the background is hardly known.
-_MOST = 2_000  # Times beyond which nothing is tested: frequencies times samples would be many.
+_MOST_TIMES = 2_000  # Times beyond which nothing is tested: frequencies times samples would be many.
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ def cycle(times: Array, values: Array, sensors: Index) -> Cycle | None:
     (7.0, None)
     """
     distinct = np.unique(times)
-    if not _FEWEST <= distinct.size <= _MOST:
+    if not _FEWEST <= distinct.size <= _MOST_TIMES:
         return None
     step = float(np.median(np.diff(distinct)))
     resolved = (distinct[-1] - distinct[0]) / step + 1
-    if not resolved <= _MOST:
+    if not resolved <= _MOST_TIMES:
         return None
     frequencies = np.arange(_FINE, int(_FINE * resolved / 2) + 1) / (_FINE * resolved * step)
     power, rows = _power(times, values, sensors, frequencies)

@@ -18,7 +18,7 @@ from mollifier.equations.system import Equation
 from mollifier.problem.inverse_problem import InverseProblem
 
 
-def absorbed(problem: InverseProblem) -> tuple[list[str], list[str]]:
+def open_states(problem: InverseProblem) -> tuple[list[str], list[str]]:
     """Hidden states that nothing determines, and unknowns in no other equation than those they make hold.
 
     Hidden states over fewer coordinates than the data make no equation hold.
@@ -26,9 +26,9 @@ def absorbed(problem: InverseProblem) -> tuple[list[str], list[str]]:
     >>> from mollifier import Observations, ScalarUnknown, StateUnknown
     >>> data = Observations({"u": [1.0, 0.8, 0.7]}, {"t": [0.0, 0.1, 0.2]}, noise=0.01)
     >>> unknowns, states = dict.fromkeys("ab", ScalarUnknown()), {"v": StateUnknown()}
-    >>> absorbed(InverseProblem(["u_t = -a*u", "v_t = u - b*v"], data, unknowns, states=states))
+    >>> open_states(InverseProblem(["u_t = -a*u", "v_t = u - b*v"], data, unknowns, states=states))
     (['v'], ['b'])
-    >>> absorbed(InverseProblem(["u_t = v - a*u", "v_t = u - b*v"], data, unknowns, states=states))
+    >>> open_states(InverseProblem(["u_t = v - a*u", "v_t = u - b*v"], data, unknowns, states=states))
     ([], [])
     """
     hidden = [n for n in problem.hidden if problem.coordinates_of(n) == problem.coordinates]
@@ -51,10 +51,10 @@ def absorbed(problem: InverseProblem) -> tuple[list[str], list[str]]:
     return free, [n for n in problem.unknowns if free and n not in kept]
 
 
-def absorbed_text(free: list[str], lost: list[str]) -> str:
-    """What `absorbed` found, in a sentence.
+def open_text(free: list[str], lost: list[str]) -> str:
+    """What `open_states` found, in a sentence.
 
-    >>> absorbed_text(["v"], ["b"])
+    >>> open_text(["v"], ["b"])
     'no equation determines v: those that contain it can be satisfied whatever b is'
     """
     numbers = f" whatever {listed(lost)} is" if lost else " in many ways"

@@ -61,7 +61,7 @@ class Information:
     independent: float  #: About how many independent values all samples give.
     #: Numbers whose factor is zero, and those whose factor does not exceed the noise.
     zero: tuple[str, ...] = ()
-    drowned: tuple[str, ...] = ()
+    below_noise: tuple[str, ...] = ()
     directions: tuple[Direction, ...] = ()  #: Changes of numbers that the data do not show.
     #: Equation -> its residual without the noise, as a share of its largest term.
     misfit: Mapping[str, float] = field(default_factory=dict)
@@ -89,7 +89,7 @@ def information(terms: Terms, at: Mapping[str, float] | None = None) -> Informat
     start = _start(terms, flat) if at is None else np.array([at[n] for n in flat.parts])
     terms = replace(terms, env={**terms.env, **flat.env(start)})
     scale = {n: _scale(terms, equations, n) for n in terms.problem.unknowns}
-    zero, drowned = _empty(terms)
+    zero, below_noise = _empty(terms)
     free = {n: s * (_HELD if n in zero else 1.0) for n, s in scale.items()}
     start = np.where([n in zero for n in flat.parts], 0.0, start)
     posterior = SampledPosterior(terms, flat, free)
@@ -107,7 +107,7 @@ def information(terms: Terms, at: Mapping[str, float] | None = None) -> Informat
     fields = terms.problem.unknown_fields
     sd = {n: float(np.sqrt(covariance[i, i])) for n, i in places.items()}
     # A number that is hardly better known than by its wide prior is not hidden by noise at single places.
-    vague = {n for n in names if sd[n] > RATIO * WIDE * scale[n]} - set(drowned)
+    vague = {n for n in names if sd[n] > RATIO * WIDE * scale[n]} - set(below_noise)
     directions = _directions(terms, basis, sums, names)
     shares = {n: _undetermined(terms, basis, n, covariance, precision, scale[n]) for n in fields}
     return Information(
@@ -115,7 +115,7 @@ def information(terms: Terms, at: Mapping[str, float] | None = None) -> Informat
         sd=sd,
         scale=scale,
         zero=tuple(zero),
-        drowned=tuple(drowned),
+        below_noise=tuple(below_noise),
         directions=tuple(replace(d, hidden=d.hidden and not vague & set(d.change)) for d in directions),
         maps={
             n: posterior_map(terms.problem, n, covariance[basis.parts[n], basis.parts[n]], scale[n])
@@ -216,7 +216,7 @@ def _empty(terms: Terms) -> tuple[list[str], list[str]]:
     has little of all samples, and noise may be less there than elsewhere. It is zero only where its size is
     small and, in units of the noise, compatible with zero.
     """
-    zero, drowned = [], []
+    zero, below_noise = [], []
     chance = 2 * _SURE * np.sqrt(2 / min(max(terms.independent, 1.0), terms.count))
     for name in terms.problem.unknowns:
         signal, noise, natural, excess = _power(terms, name)
@@ -224,8 +224,8 @@ def _empty(terms: Terms) -> tuple[list[str], list[str]]:
         if most > _NOTHING * natural and (signal > chance * noise or excess > chance):
             continue
         empty = most <= _NOTHING * natural or (most <= _SMALL * natural and excess <= chance / 2)
-        (zero if empty else drowned).append(name)
-    return zero, drowned
+        (zero if empty else below_noise).append(name)
+    return zero, below_noise
 
 
 def _power(terms: Terms, name: str) -> tuple[float, float, float, float]:

@@ -19,7 +19,7 @@ from mollifier.engines.identifiability.structure import Terms, gauges
 from mollifier.engines.splines.basis import AxisSplines
 from mollifier.equations.lower import ArrayFunction
 from mollifier.equations.system import Equation
-from mollifier.mollify.arrays import Array, rms
+from mollifier.mollify.arrays import Array, rms, slices
 from mollifier.mollify.grid import Axis
 from mollifier.mollify.matrices import row_products
 from mollifier.mollify.orders import Derivative
@@ -29,7 +29,7 @@ from mollifier.problem.labels import labels
 # Cells along each coordinate of an unknown field's spline, by the number of coordinates.
 _CELLS = {1: 9, 2: 5, 3: 3}
 _LENGTH = 0.3  # Correlation length of an unknown field around its measurements, in lengths of the domain.
-_FLOOR = 0.01  # Residual that smoothing leaves of an equation that holds, over its largest term.
+_SMOOTHING_RESIDUAL = 0.01  # Residual that smoothing leaves of an equation that holds, over its largest term.
 
 
 @dataclass(frozen=True)
@@ -49,22 +49,18 @@ class SampledBasis:
 
     def __init__(self, terms: Terms, constant: bool) -> None:
         problem = terms.problem
-        self.parts: dict[str, slice] = {}
         self.matrices: dict[str, tuple[str, Array]] = {}
-        at = 0
         for name in problem.unknowns:
-            derivatives = problem.system.derivatives[name]
-            for d in derivatives:
+            for d in problem.system.derivatives[name]:
                 matrix = (
                     np.full((terms.count, 1), float(d.total == 0))
                     if constant or name in problem.scalars
                     else splines(problem, name, {**terms.places, **terms.states}, d)
                 )
                 self.matrices[d.name] = name, matrix
-            size = self.matrices[derivatives[0].name][1].shape[1]
-            self.parts[name] = slice(at, at + size)
-            at += size
-        self.size = at
+        sizes = {n: matrix.shape[1] for n, matrix in self.matrices.values()}
+        self.parts = dict(zip(sizes, slices(sizes.values()), strict=True))
+        self.size = sum(sizes.values())
 
     def wide(self, symbol: str) -> Array:
         """A symbol's matrix over all parameters, shape (n, p)."""
@@ -162,7 +158,7 @@ class Linearised:
         at = np.stack([values[s] for s in self.symbols], axis=1)
         y = np.einsum("na,na->n", f, at) - r
         y_noise = np.einsum("naq,na->nq", f_noise, at) - g
-        s2 = np.einsum("nq,nqp,np->n", g, c, g) + (_FLOOR * self.largest(env)) ** 2
+        s2 = np.einsum("nq,nqp,np->n", g, c, g) + (_SMOOTHING_RESIDUAL * self.largest(env)) ** 2
         good = np.isfinite(s2) & np.isfinite(y) & np.isfinite(f).all(axis=1) & (s2 > 0)
         w = np.where(good, weight / np.where(good, s2, 1.0), 0.0)
         f, y, f_noise, y_noise = (np.nan_to_num(v) for v in (f, y, f_noise, y_noise))

@@ -12,7 +12,7 @@ import sympy
 from scipy.linalg import block_diag
 
 from mollifier.data.observations import Samples
-from mollifier.engines.identifiability.hidden import absorbed, absorbed_text, shifted, visible
+from mollifier.engines.identifiability.hidden import open_states, open_text, shifted, visible
 from mollifier.engines.identifiability.pointwise import LocalFit, local_fits
 from mollifier.engines.identifiability.undetermined import fixed_by_scaling, listed
 from mollifier.equations.algebra import differentiate
@@ -219,8 +219,8 @@ def undetermined_by_structure(problem: InverseProblem) -> str:
     for group in scalings(problem):
         if len(group) > 1 or trivial:
             return scaling_text(group)
-    free, lost = absorbed(problem)
-    return absorbed_text(free, lost) if free else shifted(problem)
+    free, lost = open_states(problem)
+    return open_text(free, lost) if free else shifted(problem)
 
 
 def scaling_text(group: Mapping[str, int]) -> str:
@@ -335,7 +335,7 @@ def constant_fields(problem: InverseProblem) -> Iterator[str]:
             yield f
 
 
-def drowned(terms: Terms) -> Iterator[tuple[str, float]]:
+def below_noise(terms: Terms) -> Iterator[tuple[str, float]]:
     """Derivatives of fields that noise exceeds at single places, with the ratio of noise to the whole."""
     for name, error in terms.sd.items():
         value = rms(terms.env[name])

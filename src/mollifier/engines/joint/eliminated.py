@@ -10,7 +10,7 @@ from mollifier.engines.linalg.dense import solved
 from mollifier.mollify.arrays import Array
 
 # Conjugate gradients end where a step lowers no energy by more than this share of it, or after so many steps.
-_SHARE, _STEPS = 1e-8, 100
+_ENERGY_SHARE, _MOST_STEPS = 1e-8, 100
 
 
 class Eliminated:
@@ -76,11 +76,11 @@ def _following(factor: BandedCholesky, rows: sp.csr_array, start: Array) -> Arra
     residual = -(across @ left)
     along = step = factor.solve(residual)
     slope = np.sum(residual * step, axis=0)
-    for _ in range(_STEPS):
+    for _ in range(_MOST_STEPS):
         moved = own @ along
         length = slope / np.maximum(np.sum(np.square(moved), axis=0), 1e-300)
         x, left = x + length * along, left + length * moved
-        if np.all(length * slope <= _SHARE * np.sum(np.square(left), axis=0)):
+        if np.all(length * slope <= _ENERGY_SHARE * np.sum(np.square(left), axis=0)):
             break
         residual = -(across @ left)
         step = factor.solve(residual)

@@ -35,7 +35,7 @@ class Smoothing(Stage):
     def step(self) -> dict[str, float]:
         """Fit every target, again while that changes rows of the data."""
         misfit = self._fit()
-        for _ in range(self.tuning.reweighings if self.objective.reweighed else 0):
+        for _ in range(self.tuning.reweighings if self.objective.rows_vary else 0):
             nodes = self.objective.model.node_values()
             if self.linearisation.reweigh(nodes, 1.0) < self.tuning.reweighed:
                 break

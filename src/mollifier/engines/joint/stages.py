@@ -229,7 +229,7 @@ class Joint(LevenbergMarquardt):
     def _system(self, nodes: list[Array]) -> System:
         tuning = self.tuning
         moved = self._roughness.apply(self.objective.roughness, tuning)
-        self._changed = np.inf if moved or self.reweighing else 0.0
+        self._changed = np.inf if moved or self.weights_move else 0.0
         if self.free and self.weight >= 1.0:
             rescale(self.objective, self.free)
         self.linearisation.expand()

@@ -19,7 +19,7 @@ from mollifier.engines.weak.testspace import TestSpace, index_pairs
 from mollifier.errors import ConfigurationError
 from mollifier.mollify.arrays import Array
 
-_MOST = 40_000_000  # Most numbers of the modes that are held: rows times coefficients of all effects.
+_MOST_MODES = 40_000_000  # Most numbers of the modes that are held: rows times coefficients of all effects.
 
 
 def effect_modes(
@@ -36,11 +36,11 @@ def effect_modes(
     `ConfigurationError` if the modes are too many to be held.
     """
     total = np.zeros((equations, space.size, int(np.prod(effect.shape))))
-    if total.size > _MOST:
+    if total.size > _MOST_MODES:
         raise ConfigurationError(
             f"The noise declared for '{effect.field}' has {total.shape[2]:,} random effects for "
-            f"{equations * space.size:,} residuals; at most {_MOST:,} products of the two were expected. "
-            "Thin the data, or declare fewer effects."
+            f"{equations * space.size:,} residuals; at most {_MOST_MODES:,} products of the two were "
+            "expected. Thin the data, or declare fewer effects."
         )
     pairs = [overlaps(a.weights[0], f.T) for a, f in zip(space.axes, effect.factors, strict=True)]
     kept, row, mode = space.rows_of(*index_pairs(pairs, space.shape, effect.shape))
