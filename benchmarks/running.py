@@ -92,11 +92,10 @@ class Run:
 @contextmanager
 def running(terminal: Terminal, name: str, folder: Path, resume: bool = False) -> Iterator[Run]:
     """A run of the benchmark of that name in a folder, which is made if need be."""
-    from mollifier.io.files import ensure_folder
     from mollifier.io.lock import locked
 
-    with locked(ensure_folder(folder), name), Steps(terminal.err, terminal.silent) as progress:
-        yield Run(terminal, folder, resume, progress)
+    with locked(folder, name) as place, Steps(terminal.err, terminal.silent) as progress:
+        yield Run(terminal, place, resume, progress)
 
 
 def _print(terminal: Terminal, table: Table) -> None:

@@ -189,11 +189,9 @@ def solve(
     from mollifier.cli.run import run
     from mollifier.cli.sweep import sweep
     from mollifier.io.executors import executor_at
-    from mollifier.io.files import ensure_folder
     from mollifier.io.lock import locked
 
-    folder = ensure_folder(out)
-    with locked(folder):
+    with locked(out) as folder:
         if each is not None:
             return sweep(terminal, file, each, folder, resume, bool(figures), jobs, executor)
         with executor_at(executor, folder / "jobs", terminal.note) as where:
@@ -264,11 +262,9 @@ def compare(
     """
     file = _loaded(problem, overrides, {"seed": seed}, "auto")
     from mollifier.cli.compare import compare_engines
-    from mollifier.io.files import ensure_folder
     from mollifier.io.lock import locked
 
-    folder = ensure_folder(out)
-    with locked(folder):
+    with locked(out) as folder:
         return compare_engines(terminal, file, listed(engines), folder, not no_figures, resume)
 
 
@@ -289,14 +285,12 @@ def demo(
     from mollifier.cli.delivery import deliver, exit_code
     from mollifier.cli.demos.registry import DEMOS
     from mollifier.cli.progress import Follower
-    from mollifier.io.files import ensure_folder
     from mollifier.io.lock import locked
 
     if name is None:
         return _list(terminal, DEMOS)
     check_known(name, DEMOS, ConfigurationError, "There is no demo '{}'.")
-    folder = ensure_folder(out or Path("out") / name)
-    with locked(folder):
+    with locked(out or Path("out") / name) as folder:
         with Follower(terminal.err, terminal.silent) as follow:
             solution, truth, errors = DEMOS[name](folder=folder, rng=seed, progress=follow, quick=quick)
         deliver(terminal, solution, folder, not no_figures, truth, errors)

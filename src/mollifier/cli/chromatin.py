@@ -73,12 +73,10 @@ def _study(
     from mollifier.chromatin.study import analyse
     from mollifier.cli.progress import Steps
     from mollifier.io.executors import executor_at
-    from mollifier.io.files import ensure_folder
     from mollifier.io.lock import locked
 
-    folder = ensure_folder(out)
-    pages = _Pages(folder, settings.model, figures)
-    with locked(folder):
+    with locked(out) as folder:
+        pages = _Pages(folder, settings.model, figures)
         with (
             executor_at(address, folder / "jobs", terminal.note) as executor,
             Steps(terminal.err, terminal.silent) as follow,

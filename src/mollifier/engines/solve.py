@@ -21,7 +21,6 @@ from mollifier.errors import ConfigurationError
 from mollifier.io.arguments import typed
 from mollifier.io.draws import Rng, seed_of
 from mollifier.io.executors import one_blas_thread
-from mollifier.io.files import ensure_folder
 from mollifier.io.lock import locked
 from mollifier.io.signals import end_if_terminated
 from mollifier.problem.finite import check_finite
@@ -138,7 +137,7 @@ def solve(
     request = Request(problem, settings_for(ENGINES[name], own, why), seed, progress, None, resume, network)
     if folder is None:
         return _solve(name, request, settings, start, why)
-    with locked(ensure_folder(folder)) as place:
+    with locked(folder) as place:
         return _solve(name, replace(request, folder=place), settings, start, why)
 
 

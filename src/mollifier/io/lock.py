@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from mollifier.io.files import TEMPORARY, OutputError, reported
+from mollifier.io.files import TEMPORARY, OutputError, ensure_folder, reported
 
 _WAIT = 2.0  # seconds: a process that was killed may take a moment to be gone
 _STALE = 60.0  # seconds after which a temporary file belongs to no running process
@@ -27,15 +27,15 @@ class BusyError(OutputError):
 
 @contextmanager
 def locked(folder: str | os.PathLike[str], name: str = "", wait: float = _WAIT) -> Iterator[Path]:
-    """Keep other runs out of a folder; the same thread may lock it again.
+    """Keep other runs out of a folder, which is made if need be; the same thread may lock it again.
 
     The lock is the operating system's, on the file ``.lock``: it ends with its process, a kill or a power cut
     included, so a file that is left over blocks nobody. A file system without locks goes unprotected.
 
-    The folder must exist. ``name`` is what is locked within it, where several kinds of run may share it: the
+    ``name`` is what is locked within it, where several kinds of run may share it: the
     file is then ``.NAME.lock``. ``wait`` is the number of seconds to wait for another run. Raises `BusyError`
-    if another run holds the lock, with its process, machine and start, and `OutputError` if the lock file
-    cannot be written, or is a symbolic link.
+    if another run holds the lock, with its process, machine and start, and `OutputError` as
+    `ensure_folder` does, or if the lock file is a symbolic link.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as out:
@@ -45,19 +45,20 @@ def locked(folder: str | os.PathLike[str], name: str = "", wait: float = _WAIT) 
     ['.lock']
     []
     """
-    path = Path(folder) / (f".{name}.lock" if name else ".lock")
+    place = ensure_folder(folder)
+    path = place / (f".{name}.lock" if name else ".lock")
     lock = FileLock(path, is_singleton=True, on_acquired=_sign)
     with reported(path):
         try:
             lock.acquire(timeout=wait)
         except Timeout:
-            raise BusyError(_busy(path), path.parent) from None
+            raise BusyError(_busy(path), place) from None
         except OSError as error:
             if error.errno not in _UNSUPPORTED:
                 raise
     try:
-        _remove_stale(path.parent)
-        yield Path(folder)
+        _remove_stale(place)
+        yield place
     finally:
         if lock.lock_counter == 1:  # while it is held: who waits for it then opens a new file
             with suppress(OSError):

@@ -17,7 +17,6 @@ from mollifier.diagnostics.compare.children import FAILED, INTERRUPTED, Outcome,
 from mollifier.engines.start import sampled
 from mollifier.errors import ConfigurationError, MollifierError
 from mollifier.io.executors import LOST, TURN, run_tasks
-from mollifier.io.files import ensure_folder
 from mollifier.io.lock import locked
 from mollifier.mollify.arrays import Array
 from mollifier.problem.inverse_problem import InverseProblem
@@ -78,7 +77,7 @@ class Repeats:
         Raises `KeyboardInterrupt` on Ctrl-C, where finished repeats are kept if there is a folder, and
         `MollifierError` if too few are answers.
         """
-        with nullcontext() if self.folder is None else locked(ensure_folder(self.folder)):
+        with nullcontext() if self.folder is None else locked(self.folder):
             found = self._outcomes(progress)
         answers = [o.solution for o in found if o.solution and o.solution.status.has_answer]
         if len(answers) < FEWEST:
