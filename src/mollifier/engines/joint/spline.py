@@ -150,11 +150,21 @@ class FieldPriors(Linearisation):
             for n, b in objective.model.unknown_blocks.items()
         }
 
+        #: Number -> slope along its parameter of the logarithm of the unknown fields' volume, and the
+        #: parameter at which it was found (`mollifier.engines.joint.volume`); empty before.
+        self.volume_slopes: dict[str, tuple[float, float]] = {}
+
     @property
     def tuning(self) -> JointTuning:
         """Numbers that steer the engine."""
         assert isinstance(self.objective.tuning, JointTuning)
         return self.objective.tuning
+
+    def volume_loss(self) -> float:
+        """What the volume of unknown fields has added to the loss since its slopes were found."""
+        raw = {n: float(s.raw.detach()) for n, s in self.objective.model.scalars.items()}
+        grown = sum(s * (raw[n] - first) for n, (s, first) in self.volume_slopes.items())
+        return -2 * grown / self.objective.count
 
     def expand(self) -> None:
         """Expand priors that are not quadratic about the present fields."""
@@ -179,15 +189,19 @@ class FieldPriors(Linearisation):
         return np.sqrt(np.sum(np.square(slopes), axis=0) / 12).ravel()
 
     def chosen(self) -> dict[str, Any]:
-        """Shapes, local strengths and variances of the priors, to be saved."""
+        """Multipliers of the equations, and shapes, strengths and volumes of the priors, to be saved."""
         local = {n: torch.from_numpy(p.local) for n, p in self.priors.items() if p.local is not None}
         edged = {n: p.variance for n, p in self.priors.items() if isinstance(p, EdgePrior)}
         variances = {n: torch.from_numpy(v) for n, v in edged.items() if v is not None}
         shapes = {n: astuple(p.shape) for n, p in self.priors.items()}
-        return {"shapes": shapes, "local": local, "variances": variances}
+        priors = {"shapes": shapes, "local": local, "variances": variances, "volumes": self.volume_slopes}
+        shifts = self.shifts and [torch.from_numpy(np.ascontiguousarray(s)) for s in self.shifts]
+        return priors | {"shifts": shifts}
 
     def choose(self, state: Mapping[str, Any]) -> None:
         """Take what `chosen` gave."""
+        self.volume_slopes, shifts = dict(state["volumes"]), state["shifts"]
+        self.shifts = shifts and [s.numpy() for s in shifts]
         for name, shape in state["shapes"].items():
             self.priors[name].shape = Shape(*shape)
         for name, local in state["local"].items():

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 
 from mollifier.engines.collocated.block import Block
 from mollifier.engines.collocated.calibrate import rescale
@@ -21,6 +20,7 @@ from mollifier.engines.joint.roughness import RoughnessUpdates
 from mollifier.engines.joint.spline import FieldPriors, raw_values, spread_of
 from mollifier.engines.joint.system import Bordered
 from mollifier.engines.joint.tuning import JointTuning
+from mollifier.engines.joint.volume import integrate_fields
 from mollifier.engines.linalg.banded import NotPositiveError
 from mollifier.engines.linalg.dense import solved
 from mollifier.engines.priors.lattice_prior import keep_local
@@ -141,7 +141,7 @@ class Joint(LevenbergMarquardt):
             self._stall(self._predicted / self.objective.count / loss)
 
     def _finish(self) -> None:
-        if self._adapt() or self._loosen():
+        if self._adapt() or self._unbias():
             return
         why = self._missing() if self.exact and self._fits() else _CONTRADICTED.format(self.weight)
         self.outcome, self.finished = ("misfit", why) if why else ("converged", _SETTLED)
@@ -164,18 +164,25 @@ class Joint(LevenbergMarquardt):
         self._set_priors(found)
         return True
 
-    def _loosen(self) -> bool:
-        """Weaken priors of states that draw a number too far; whether any.
+    def _unbias(self) -> bool:
+        """Weaken priors of states that draw a number too far, then integrate over fields; whether one moves.
 
-        Not where the evidence is for edges, as fits with and without them are compared by it. Numbers beside
-        unknown fields whose standard error is large have their posterior by other solves.
+        Not where fits are compared by evidence: with edges and without, and at values of a number of large
+        standard error beside fields (`mollifier.engines.joint.wide`), which needs no weaker priors.
         """
-        edged = any(p.edged for p in self.linearisation.priors.values())
-        if edged or self.raised >= self.tuning.priors.edged or not (self.exact and self._fits()):
+        tuning, edged = self.tuning, any(p.edged for p in self.linearisation.priors.values())
+        compared = edged or self.raised >= tuning.priors.edged or np.isinf(tuning.most_pull)
+        if compared or not (self.exact and self._fits()):
             return False
         with self._stiff():
-            wide = self.tuning.wide if self.free else np.inf
-            return self._roughness.loosen(self.bordered(), self.objective.roughness, self.tuning, wide)
+            wide, strengths = tuning.wide if self.free else np.inf, self.objective.roughness
+            loosened = self._roughness.loosen(self.bordered(), strengths, tuning, wide)
+            return loosened or integrate_fields(self)
+
+    def _losses(self, nodes: list[Array]) -> dict[str, float]:
+        """As in `LevenbergMarquardt`; the prior's part has what the volume of unknown fields adds."""
+        losses, more = super()._losses(nodes), self.linearisation.volume_loss()
+        return losses | {part: losses[part] + more for part in ("prior", "loss")}
 
     def _set_priors(self, found: Mapping[str, Choice]) -> None:
         for n in self.free:
@@ -239,9 +246,10 @@ class Joint(LevenbergMarquardt):
             raise NonFiniteLossError("a factor of the normal equations") from error
         if self.weight >= 1.0 and system.finite:
             self._roughness.propose(system, tuning)
-        # At weights below one the priors of unknown fields are kept, unless the weight is not raised due to
-        # them.
-        if self.free and (self.weight >= 1.0 or not self.allowed) and system.finite:
+        # The priors of unknown fields are kept once their volume is in the loss, and at weights below one,
+        # unless the weight is not raised due to them.
+        free = self.free and not self.linearisation.volume_slopes
+        if free and (self.weight >= 1.0 or not self.allowed) and system.finite:
             search = self._search(system)
             # The last search of a run is one of shapes, which looks at strengths far away too.
             shapes = self._steady and not (self._shaped and (moved or self._gain(system) > tuning.small_step))
@@ -256,10 +264,7 @@ class Joint(LevenbergMarquardt):
         return system
 
     def _gain(self, system: Bordered) -> float:
-        """Decrease of minus twice the log-likelihood predicted for a step without damping.
-
-        That of a short step is always small.
-        """
+        """Decrease of minus twice the log-likelihood by an undamped step; a short step's is always small."""
         return -float(system.gradient @ system.solve(0.0)) * self.objective.count if system.finite else np.inf
 
     @contextmanager
@@ -384,10 +389,7 @@ class Joint(LevenbergMarquardt):
 
     def state_dict(self) -> dict[str, Any]:
         """Damping, weight, multipliers of the equations, and priors with the history of their updates."""
-        shifts = self.linearisation.shifts
-        kept = None if shifts is None else [torch.from_numpy(np.ascontiguousarray(s)) for s in shifts]
-        strengths = {"roughness": asdict(self._roughness)} | self.linearisation.chosen()
-        return super().state_dict() | {"shifts": kept} | strengths
+        return super().state_dict() | {"roughness": asdict(self._roughness)} | self.linearisation.chosen()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a saved state."""
@@ -395,5 +397,3 @@ class Joint(LevenbergMarquardt):
         self._roughness = RoughnessUpdates(**state["roughness"])
         self.linearisation.choose(state)
         self.linearisation.expand()
-        shifts = state["shifts"]
-        self.linearisation.shifts = None if shifts is None else [s.numpy() for s in shifts]

@@ -77,6 +77,8 @@ class Bordered:
             #: The smoothness priors of the states.
             self.rough = _rough(linearisation, layout, slopes, nodes, self.conditioned)
         self.normal = self.conditioned.plus(data)
+        for name, (slope, _) in linearisation.volume_slopes.items():
+            self.normal.border_gradient[layout.unknowns[name]] -= slope / self.objective.count
         self.priors = {
             n: linearisation.prior_on_coefficients(n, layout.unknowns[n]) for n in model.unknown_blocks
         }
@@ -183,6 +185,10 @@ class Bordered:
     def _with_states(self, factor: BandedCholesky, half: Array, border: Array) -> tuple[Array, Array]:
         """The step of the border and that of the states, which follow it, by the factor of the core."""
         return -factor.backward(factor.forward(self.normal.core_gradient) + half @ border), border
+
+    def followed(self, border: Array) -> Tensor:
+        """A change of all parameters, shape (parameters,), by one of the border, (p,), that states follow."""
+        return self.layout.flat(-self._factor.backward(self.eliminated.half @ border), border)
 
     def state_sd(self, state: Target) -> Array | None:
         """Standard errors of a state on its grid, shape (nodes of the grid,); None where it is too large."""

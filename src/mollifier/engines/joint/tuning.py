@@ -122,6 +122,8 @@ class JointTuning(CollocatedTuning):
     most_pull: float = 0.3
     loosening: float = 10.0  #: Factor by which its strength is then divided.
     most_loosened: int = 2  #: Most times that is done.
+    #: Step of a number, in its standard errors, between which the volume of unknown fields is compared.
+    volume_step: float = 0.2
     trace_probes: int = 24  #: Random probes of a trace.
     exact_trace_rows: int = 150  #: Rows of a prior up to which traces are exact instead.
 
