@@ -53,6 +53,11 @@ class Bijection(nn.Sequential):
         super().__init__(*parts)
         self._ends = (first, last)
 
+    @property
+    def bounded(self) -> bool:
+        """Whether there is a bound."""
+        return self.lower is not None or self.upper is not None
+
     def start_from(self, level: float, scale: float) -> None:
         """Map zero to ``level``, strictly within the bounds, and a unit step to about ``scale``."""
         first, last = self._ends
@@ -79,6 +84,24 @@ class Bijection(nn.Sequential):
         with torch.enable_grad():
             at = torch.from_numpy(raw).requires_grad_()
             return torch.autograd.grad(self(at).sum(), at)[0].numpy()
+
+    def mean_slopes(self, raw: Array, sd: Array, points: int) -> Array:
+        """Rms change of values over that of raw ones, which are normal with ``sd`` about ``raw``; shape (n,).
+
+        By ``points`` Gauss-Hermite points. It is at most that of a change by two standard deviations, which
+        the rms of a value far below an exponential exceeds by its tail alone. It has the sign of the slope.
+
+        >>> from mollifier.problem.unknowns import ScalarUnknown
+        >>> positive = Bijection(ScalarUnknown(lower=0.0)).double()
+        >>> positive.mean_slopes(np.full(2, -8.0), np.array([0.1, 4.0]), 11).round(4).tolist()
+        [0.0003, 0.0824]
+        """
+        places, weights = np.polynomial.hermite_e.hermegauss(points)
+        sd = np.maximum(sd, 1e-6)
+        moved = self.values(raw[:, None] + sd[:, None] * [*places, -2.0, 2.0]) - self.values(raw)[:, None]
+        size = np.sqrt(np.square(moved[:, :-2]) @ (weights / weights.sum()))
+        most = np.abs(moved[:, -2:]).max(axis=1) / 2
+        return np.copysign(np.minimum(size, most) / sd, self.slopes(raw))
 
 
 class _Exponential(nn.Module):

@@ -145,7 +145,7 @@ class Laplace:
         spread, noise = (
             np.column_stack([jacobian @ f[:, self._places[name]].T, *more]) for f in (factor, self._noise)
         )
-        slope = _slopes(block.bijection, raw, np.sqrt(np.square(noise).sum(-1)), points)
+        slope = block.bijection.mean_slopes(raw, np.sqrt(np.square(noise).sum(-1)), points)
         spread = block.mollified.matrix(Derivative("u")) @ (slope[:, None] * spread)
         return self.model.gauge_fixed(name, spread.reshape(*block.grid.shape, -1))
 
@@ -178,14 +178,6 @@ def slope_of(scalar: Scalar) -> float:
     """Derivative of a number by its raw parameter, bounded away from zero."""
     slope = scalar.slope()
     return float(np.copysign(max(abs(slope), _LEAST_SLOPE), slope))
-
-
-def _slopes(bijection: Bijection, raw: Array, sd: Array, points: int) -> Array:
-    """Rms change of values over that of the raw ones, which are normal with ``sd``; shape (n,)."""
-    places, weights = np.polynomial.hermite_e.hermegauss(points)
-    sd = np.maximum(sd, 1e-6)
-    moved = bijection.values(raw[:, None] + sd[:, None] * places) - bijection.values(raw)[:, None]
-    return np.sqrt(np.square(moved) @ (weights / weights.sum())) / sd
 
 
 def _spread_factor(components: Sequence[Component], units: Array, held: Array) -> Array | None:

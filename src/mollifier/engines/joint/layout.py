@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -125,11 +126,15 @@ class Layout:
 
 
 class Slopes:
-    """Slopes of fields and numbers with respect to the parameters, before the bijections to their bounds."""
+    """Slopes of fields and numbers with respect to the parameters, before the bijections to their bounds.
 
-    def __init__(self, model: Model) -> None:
+    ``mean`` are those of the bijections of some unknown fields, averaged over their standard errors.
+    """
+
+    def __init__(self, model: Model, mean: Mapping[str, Array] | None = None) -> None:
+        given = mean or {}
         #: For each block, slopes of its values at nodes, shape (nodes, coefficients).
-        self.fields = [slopes_of(b) for b in model.blocks]
+        self.fields = [slopes_of(b, given.get(b.names[0])) for b in model.blocks]
         self.scalars = {n: slope_of(s) for n, s in model.scalars.items()}  #: Name of a number -> its slope.
 
 

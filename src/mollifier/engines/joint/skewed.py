@@ -10,6 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from mollifier.engines.identifiability.undetermined import UNDETERMINED_SHARE
+from mollifier.engines.joint.bounded import share_at_bound
 from mollifier.engines.joint.stages import Joint
 from mollifier.engines.linalg.dense import lower_factor, solved
 from mollifier.mollify.arrays import Array
@@ -21,8 +23,10 @@ from mollifier.problem.status import Status
 def unless_skewed(found: Solution, joint: Joint) -> Solution:
     """The answer, `undetermined` where the likelihood of a field is far from quadratic.
 
-    Only fields whose rms standard error exceeds ``tuning.wide`` of their size are tested, and none with
-    hidden states. ``joint`` is the last stage of the fit.
+    Only fields whose rms standard error exceeds ``tuning.wide`` of their size are tested, none with hidden
+    states, and none that is at a bound over much of the domain: raw values there go to infinity at no cost,
+    which standard errors account for (`mollifier.engines.joint.bounded`). ``joint`` is the last stage of the
+    fit.
     """
     tuning = joint.tuning
     if not (found.status.ok and joint.exact) or joint.model.problem.hidden:
@@ -30,6 +34,8 @@ def unless_skewed(found: Solution, joint: Joint) -> Solution:
     for name in joint.free:
         sd = found.dataset.get(f"{name}_sd")
         if sd is None or not _rms(sd.values) > tuning.wide * _rms(found.dataset[name].values):
+            continue
+        if share_at_bound(joint.bordered(), name) > UNDETERMINED_SHARE:
             continue
         rises, normal = far_rises(joint, name), tuning.far_sds**2
         if rises and not normal / tuning.far_ratio < min(rises) <= max(rises) < normal * tuning.far_ratio:

@@ -75,11 +75,14 @@ def values_maker(cells: dict[str, int] | None, tuning: JointTuning, edged: Colle
     return make
 
 
-def slopes_of(block: Block) -> sp.csr_array:
-    """Slopes of a block's values at its nodes with respect to the coefficients, shape (nodes, p)."""
+def slopes_of(block: Block, mean: Array | None = None) -> sp.csr_array:
+    """Slopes of a block's values at its nodes with respect to the coefficients, shape (nodes, p).
+
+    ``mean`` are slopes (nodes,) that take the place of those of the bijection.
+    """
     if block.bijection is None:
         return spread_of(block)
-    slope = block.bijection.slopes(raw_values(block)[:, 0].numpy())
+    slope = block.bijection.slopes(raw_values(block)[:, 0].numpy()) if mean is None else mean
     return sp.csr_array(spread_of(block).multiply(slope[:, None]))
 
 

@@ -15,6 +15,7 @@ from mollifier.engines.collocated.calibrate import rescale
 from mollifier.engines.collocated.levenberg_marquardt import Changed, Component, LevenbergMarquardt, System
 from mollifier.engines.collocated.missing import missing_term
 from mollifier.engines.collocated.stages import NonFiniteLossError
+from mollifier.engines.joint.bounded import averaged
 from mollifier.engines.joint.layout import Layout
 from mollifier.engines.joint.roughness import RoughnessUpdates
 from mollifier.engines.joint.spline import FieldPriors, raw_values, spread_of
@@ -284,7 +285,7 @@ class Joint(LevenbergMarquardt):
     def close(self) -> None:
         """Store the posterior of the unknowns."""
         system = self._at_end()
-        self._last, self._freedom = self._components(system), system.freedom
+        self._last, self._freedom = [*self._components(system)], system.freedom
 
     def _at_end(self) -> Bordered:
         """The normal equations at the end of the stage, for standard errors and tests; formed once."""
@@ -332,7 +333,7 @@ class Joint(LevenbergMarquardt):
 
     def marginal(self) -> tuple[list[Component], dict[str, slice]]:
         """The posterior of the unknowns, states eliminated, as a mixture over priors; columns by unknown."""
-        components = self._components(self.bordered()) if self._last is None else self._last
+        components = [*self._components(self.bordered())] if self._last is None else self._last
         return components, self.layout.unknowns
 
     def moved_by(self, changed: Changed) -> Array:
@@ -366,18 +367,18 @@ class Joint(LevenbergMarquardt):
         """The search for the priors that were not given."""
         return PriorSearch(system.linear, self.free, self.tuning.priors)
 
-    def _components(self, system: Bordered) -> list[Component]:
+    def _components(self, system: Bordered) -> Iterator[Component]:
         """The unknowns' distribution, averaged over the priors that were not given.
 
         It is wider where the data's residuals exceed their noise.
         """
         wider = np.sqrt(np.maximum(1.0, system.dispersion()))
-        found = []
-        for weight, choices in self._search(system).mixture(system.choices):
-            precision, slope = system.linear.with_priors(choices)
+        mixture = self._search(system).mixture(system.choices)
+        curved = averaged(system, mixture)
+        for weight, choices in mixture:
+            precision, slope = curved.with_priors(choices)[0], system.linear.with_priors(choices)[1]
             shift = -solved(precision, slope) if self.free else np.zeros(len(slope))
-            found.append(Component(precision / np.outer(wider, wider), shift, weight))
-        return found
+            yield Component(precision / np.outer(wider, wider), shift, weight)
 
     def raw(self, block: Block) -> tuple[Array, sp.csr_array]:
         """An unknown field before its bijection at its nodes, (nodes,), and slopes, (nodes, coefficients)."""

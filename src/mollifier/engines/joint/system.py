@@ -45,7 +45,8 @@ class Bordered:
     """The normal equations of one step, the states eliminated.
 
     They are formed at values (channels, nodes) of every block, with a weight of the equation. Raises
-    `NotPositiveError` if the core is not positive definite.
+    `NotPositiveError` if the core is not positive definite. ``mean`` are slopes as in `Slopes`, with which
+    ``like`` has the same core.
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class Bordered:
         nodes: list[Array],
         weight: float,
         tuning: JointTuning,
+        mean: Mapping[str, Array] | None = None,
+        like: Bordered | None = None,
     ) -> None:
         self.layout, self.objective, self.tuning = layout, linearisation.objective, tuning
         self._linearisation, self._nodes, self._weight = linearisation, nodes, weight
         model = self.objective.model
-        slopes = Slopes(model)
+        slopes = Slopes(model, mean)
         self.conditioned, data = Normal.zero(layout), Normal.zero(layout)
         self._conditions: dict[str, tuple[Array, Array]] = {}
         first = len(self.objective.imposed)
@@ -92,9 +95,14 @@ class Bordered:
         #: Whether every number is finite, those of the eliminated states too.
         self.finite = all(bool(np.isfinite(p).all()) for p in parts)
         if self.finite:
-            self._factor = factored(n.core)
+            self._factor = factored(n.core) if like is None else like._factor
             self._slope = self._factor.forward(n.core_gradient)
             self.finite = bool(np.isfinite(self._slope).all() and np.isfinite(self.eliminated.schur).all())
+
+    def with_slopes(self, mean: Mapping[str, Array]) -> LinearisedProblem:
+        """The likelihood as in `linear` with other slopes, as in `Slopes`; its curvature alone is of use."""
+        given = self._linearisation, self.layout, self._nodes, self._weight, self.tuning
+        return Bordered(*given, mean, self).linear
 
     def _condition(self, part: Residuals, slopes: Slopes, name: str) -> None:
         """Store normal equations (p, p) and (p,) of the measurements of a field."""

@@ -148,6 +148,14 @@ class JointTuning(CollocatedTuning):
     wide_width: float = 1.25
     wide_most: int = 16  #: Most values that are tried.
 
+    # -- fields with bounds
+    #: Ratio of a mean slope of a bijection to its slope above which the curvature is averaged.
+    bound_changed: float = 1.2
+    bound_priors: int = 12  #: Priors of a mixture that the posterior is averaged over.
+    bound_rounds: int = 30  #: Most rounds in which slopes and standard errors come to agree.
+    bound_agrees: float = 0.1  #: Difference of a slope's logarithm (rms) at which they do.
+    bound_step: float = 0.3  #: Share of that difference in a round: steps of all of it would overshoot.
+
     # -- far along the least certain direction of a field
     far_sds: float = 4.0  #: Standard errors at which the likelihood is compared with a quadratic.
     #: Ratio to the quadratic's rise, either way, from which the field is undetermined.
