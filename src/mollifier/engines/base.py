@@ -35,7 +35,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Request:
-    """One solve."""
+    """What is asked of an engine: a problem, its settings, and how the run is followed and kept."""
 
     problem: InverseProblem  #: The question.
     settings: Any  #: An instance of the engine's settings model.

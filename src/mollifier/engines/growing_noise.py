@@ -47,7 +47,7 @@ class Growth:
     share: float  #: Of the value.
 
     def sd(self, level: Array) -> Array:
-        """At values (n,)."""
+        """Standard errors (n,) of samples of values (n,), in the unit of the field."""
         return np.hypot(self.floor, self.share * level)
 
     def near(self, other: Growth | None, by: float) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mollifier.engines.base import Engine
 from mollifier.io.registry import Registry
+from mollifier.problem.solution import Solution
 
 #: Name -> engine; "auto" takes the first that suits the problem.
 ENGINES: Registry[Engine] = Registry(
@@ -26,6 +27,12 @@ def that_take(what: str) -> tuple[str, ...]:
     ('joint', 'network')
     """
     return tuple(n for n, e in ENGINES.items() if what in e.takes)
+
+
+def solves_states(solution: Solution) -> bool:
+    """Whether the engine that found an answer solves for states, which then satisfy the equation."""
+    name = str(solution.provenance.get("engine"))
+    return name in ENGINES and ENGINES[name].solves_states
 
 
 def starters() -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from mollifier.engines.base import Request
 from mollifier.engines.choose import choose, unable
 from mollifier.engines.complete import complete, recorded
 from mollifier.engines.growing_noise import CHANGE, ROUNDS, Growth, growing, weighed
-from mollifier.engines.registry import ENGINES, starters, that_take
+from mollifier.engines.registry import ENGINES, solves_states, starters, that_take
 from mollifier.engines.settings import Given, check_settings, runners, settings_for, used_by
 from mollifier.engines.start import Origin, digest, origin
 from mollifier.errors import ConfigurationError
@@ -241,5 +241,4 @@ def _origin(problem: InverseProblem, start: Solution | str, first: Solution | No
     mark = start if isinstance(start, str) else digest(start)
     if resume or first is None:
         return Origin(mark, note={} if resume else {"engine": None, "chosen_because": choose(problem)[1]})
-    name = str(first.provenance.get("engine"))
-    return origin(problem, first, mark, name in ENGINES and ENGINES[name].solves_states)
+    return origin(problem, first, mark, solves_states(first))

@@ -217,7 +217,7 @@ class Algebra:
         return self.symbol(reference.derivative)
 
     def symbol(self, derivative: Derivative) -> sympy.Symbol:
-        """The symbol of a derivative."""
+        """The plain symbol of a derivative; `EquationError` if its order is too high."""
         if derivative.total > MAX_ORDER:
             raise EquationError(
                 f"A derivative of '{derivative.field}' of order {derivative.total} arises; at most "
@@ -335,7 +335,7 @@ def split(expression: sympy.Expr) -> tuple[sympy.Expr, sympy.Expr]:
 
 
 def conjugate(expression: sympy.Expr) -> sympy.Expr:
-    """The complex conjugate."""
+    """The complex conjugate of an expression in real symbols."""
     real, imaginary = split(expression)
     return real - sympy.I * imaginary
 

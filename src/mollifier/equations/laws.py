@@ -34,7 +34,7 @@ class Law(sympy.Function):
 
     @property
     def derivative(self) -> Derivative:
-        """Its name and orders."""
+        """The law's name and the orders in what it varies over; below zero for antiderivatives."""
         orders, over = self.args[1 : 1 + self._half], self.args[1 + self._half :]
         return Derivative.of(
             str(self.args[0])[:-2], {str(c): int(cast(Any, n)) for n, c in zip(orders, over, strict=True)}

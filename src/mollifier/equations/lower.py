@@ -54,7 +54,7 @@ class Program:
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
-        """Names it loads."""
+        """Names of the arrays that the program loads."""
         return tuple(str(i.value) for i in self.instructions if i.operation == "load")
 
     def restricted(self, outputs: Sequence[int]) -> Program:

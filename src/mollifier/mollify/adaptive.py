@@ -90,7 +90,7 @@ class AdaptiveOperator:
             raise GridError(f"A grid of {shape} nodes is too small for a derivative of order {order}.")
 
     def _candidates(self) -> Iterator[float]:
-        """Radii in spacings."""
+        """The radii to compare, in spacings, from the smallest on by `_FACTOR`."""
         axes = [self.grid[n] for n in self.varied]
         most = min(min(_LONGEST * a.length / a.spacing, _MOST_WEIGHTS / (2 * a.size)) for a in axes)
         cells = _SMALLEST

@@ -112,7 +112,7 @@ class _Exponential(nn.Module):
     """
 
     def forward(self, raw: Tensor) -> Tensor:
-        """Of the same shape."""
+        """The exponential of raw values, in their shape; beyond `_FARTHEST` its tangent there."""
         near = raw.clamp(max=_FARTHEST)
         return torch.exp(near) * (1 + raw - near)
 

@@ -107,7 +107,7 @@ class Block(nn.Module):
 
 
 def sparse_tensor(matrix: sp.csr_array) -> Tensor:
-    """A sparse matrix for torch."""
+    """A sparse matrix (m, n) as a sparse tensor of torch, in float64."""
     coo = sp.coo_array(matrix)
     place = torch.from_numpy(np.stack(coo.coords).astype(np.int64))
     return torch.sparse_coo_tensor(place, torch.from_numpy(coo.data), matrix.shape, check_invariants=False)

@@ -59,13 +59,13 @@ class AxisProduct:
 
     @property
     def transposed(self) -> AxisProduct:
-        """The transpose."""
+        """The product of the factors' transposes: from results to nodes."""
         return AxisProduct(tuple(sp.csr_array(f.T) for f in self.factors), self.scale)
 
 
 @dataclass(frozen=True, eq=False)
 class ProductSum:
-    """``sum_k diag(c_k) P_k``."""
+    """The matrix ``sum_k diag(c_k) P_k``, whose products are formed axis by axis."""
 
     #: Coefficients c_k of shape (rows,), and products over the same grid; equal factors are the same object.
     terms: Sequence[tuple[Array, AxisProduct]]
@@ -209,7 +209,7 @@ class PointRows:
 
     @property
     def taps(self) -> int:
-        """Nodes of a row."""
+        """Nodes to which a row gives weight, over all axes."""
         return math.prod(w.shape[1] for w in self.weights)
 
     def times(self, rows: slice, slopes: NodeSlopes, channel: int) -> Tensor:
@@ -274,5 +274,5 @@ def _bands(matrices: Sequence[sp.csr_array]) -> Iterator[tuple[slice, slice]]:
 
 
 def _shape(matrix: Any) -> tuple[int, int]:
-    """Rows and columns."""
+    """Rows and columns of a matrix, of which SciPy's types say nothing."""
     return matrix.shape[0], matrix.shape[1]

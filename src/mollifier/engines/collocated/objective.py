@@ -37,7 +37,7 @@ class Losses:
 
     @property
     def total(self) -> Tensor:
-        """Sum of the parts."""
+        """What is minimised: the sum of the parts, shape ()."""
         return self.data + self.equation + self.prior
 
     @property
@@ -46,7 +46,7 @@ class Losses:
         return {"data": self.data, "residual": self.equation, "prior": self.prior, "loss": self.total}
 
     def numbers(self) -> dict[str, float]:
-        """Plain numbers by name."""
+        """The parts and their sum as Python's numbers, by name."""
         return plain(self.parts)
 
 
@@ -163,7 +163,7 @@ class Objective(nn.Module):
         return index, value, sd if weight is None else sd / weight.sqrt()
 
     def _held(self, target: Target) -> list[Tensor]:
-        """What `_hold` has stored."""
+        """Places, values and standard errors (n,) of a target's samples, as `_hold` has stored them."""
         return [self.get_buffer(f"{kind}_{target.name}") for kind in ("index", "value", "sd")]
 
     def reweigh(self, states: Sequence[Array], least_scale: float) -> float:

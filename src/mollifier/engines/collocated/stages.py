@@ -27,13 +27,13 @@ class Stage(ABC):
         """Take one step; the losses before it."""
 
     def close(self) -> None:  # noqa: B027 - most do nothing
-        """Called after the last step."""
+        """What a stage does once, after its last step; by default nothing."""
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on, without the model: by default the attributes `kept`."""
         return {name: getattr(self, name) for name in self.kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a saved state."""
+        """Take the state that `state_dict` gave; the model has been restored before."""
         for name in self.kept:
             setattr(self, name, state[name])

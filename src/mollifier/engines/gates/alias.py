@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from scipy.interpolate import CubicSpline
 
-from mollifier.engines.registry import ENGINES
+from mollifier.engines.registry import solves_states
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.bandwidth import signal_spectrum
 from mollifier.problem.inverse_problem import InverseProblem
@@ -40,7 +40,7 @@ _COARSE = 0.01
 _UNEVEN = 2.5
 
 
-def sampled_finely(problem: InverseProblem, solution: Solution | None = None) -> Status | None:
+def sampled_finely(problem: InverseProblem, solution: Solution) -> Status | None:
     """`undetermined` where much of a field is in short waves along an even axis of its derivatives."""
     del solution
     found = possible_aliases(problem)
@@ -128,8 +128,7 @@ def short_share(values: Array, periodic: bool, variance: float, nodes: int = _PE
 
 def resolved_between_sensors(problem: InverseProblem, solution: Solution) -> Status | None:
     """`undetermined` where a state departs between sensors from the curve through its values at them."""
-    engine = str(solution.provenance.get("engine"))
-    if engine not in ENGINES or not ENGINES[engine].solves_states or not problem.data.gridded:
+    if not solves_states(solution) or not problem.data.gridded:
         return None
     for f in problem.fields:
         for c in problem.data.coordinates_of(f):

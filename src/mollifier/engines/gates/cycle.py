@@ -21,7 +21,7 @@ _MOST_TIMES = 2_000  # Times beyond which nothing is tested: frequencies times s
 
 @dataclass(frozen=True)
 class Cycle:
-    """What repeats in residuals."""
+    """A cycle that was found in residuals, and these without it."""
 
     period: float  #: In the unit of the times.
     share: float  #: Of the variance.

@@ -6,7 +6,7 @@ import numpy as np
 
 from mollifier.data.effects import MEDIAN
 from mollifier.data.noise_structure import MISTAKEN
-from mollifier.engines.registry import ENGINES
+from mollifier.engines.registry import solves_states
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.solution import Solution
 from mollifier.problem.status import Status
@@ -51,10 +51,7 @@ def noise_as_assumed(problem: InverseProblem, solution: Solution) -> Status | No
 
 def _more_than_estimated(problem: InverseProblem, solution: Solution, field: str) -> str:
     """A note of errors of a fit that are far larger than the noise that was estimated from the data alone."""
-    engine = str(solution.provenance.get("engine"))
-    if engine not in ENGINES or not ENGINES[engine].solves_states:
-        return ""
-    if problem.data.noise_source(field) != "estimated":
+    if not solves_states(solution) or problem.data.noise_source(field) != "estimated":
         return ""
     z = solution.scaled_errors(field)[~solution.fit[f"{field}_held_out"].values.astype(bool)]
     z = z[np.isfinite(z)]

@@ -15,7 +15,7 @@ from mollifier.data.noise_structure import EFFECTS, Kind, NoiseFinding
 from mollifier.data.series import series
 from mollifier.engines.gates.cycle import cycle
 from mollifier.engines.gates.noise import FEWEST
-from mollifier.engines.registry import ENGINES
+from mollifier.engines.registry import solves_states
 from mollifier.equations.names import time_coordinate
 from mollifier.mollify.arrays import Array, Index
 from mollifier.problem.inverse_problem import InverseProblem
@@ -35,8 +35,7 @@ def independent_residuals(problem: InverseProblem, solution: Solution) -> Status
 
     A note of a cycle in time.
     """
-    engine = str(solution.provenance.get("engine"))
-    if engine not in ENGINES or not ENGINES[engine].solves_states:
+    if not solves_states(solution):
         return None
     notes = []
     for f in problem.fields:

@@ -71,7 +71,7 @@ class Blocks:
 
     @property
     def diagonal(self) -> Array:
-        """Shape (n,)."""
+        """Entries (n,) on the diagonal, in the order of the rows."""
         found = np.empty(sum(map(len, self.layout.rows)))
         for rows, own in zip(self.layout.rows, self.own, strict=True):
             found[rows] = own.diagonal()

@@ -92,7 +92,7 @@ class PriorOnCoefficients(ABC):
 
     @abstractmethod
     def form(self, shape: Shape) -> QuadraticForm:
-        """At a strength of one."""
+        """The prior of a shape at a strength of one, about the present coefficients."""
 
     @abstractmethod
     def log_determinant(self, shape: Shape, strength: float) -> float:

@@ -75,7 +75,7 @@ class FieldPrior:
         return rows if self.local is None else at_strength(rows, self.local)
 
     def form(self, shape: Shape) -> Form:
-        """Of a shape."""
+        """The quadratic form of a shape at a strength of one, with the local strengths."""
         if shape not in self._forms:
             self._forms[shape] = Form(self.lattice, shape, local=self.local)
         return self._forms[shape]

@@ -52,7 +52,7 @@ class Form:
 
     @cached_property
     def square(self) -> Array:
-        """P, shape (p, p)."""
+        """The precision P at a strength of one, shape (p, p)."""
         if self._same is not None:
             return _square(*self._same)
         return np.sum([_squared(rows) for rows in self._parts], axis=0)
@@ -70,7 +70,7 @@ class Form:
         return self.matrix @ x
 
     def gradient(self, x: Array) -> Array:
-        """Px."""
+        """Half the slope ``Px`` of the form at coefficients x (p,)."""
         return self.matrix.T @ (self.matrix @ x)
 
 

@@ -36,7 +36,7 @@ class GridEffect:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shapes along each axis."""
+        """Number of shapes along each axis of the grid."""
         return tuple(f.shape[1] for f in self.factors)
 
     def on(self, nodes: Index | slice) -> GridEffect:
@@ -219,7 +219,7 @@ class GridData:
         return replace(self.cut(cut), source=(self, cut), cells=None)
 
     def grid_at(self, cut: Slices) -> Grid:
-        """Some nodes along each axis."""
+        """The grid of some nodes along each axis; it stays periodic where the whole range is left."""
         axes = []
         for axis, here in zip(self.grid, cut, strict=True):
             period = (
@@ -261,7 +261,7 @@ class GridData:
         return env
 
     def shape(self, slab: slice) -> tuple[int, ...]:
-        """Shape of a slab."""
+        """Nodes along each axis of a slab of the first one."""
         return (len(range(*slab.indices(self.grid.shape[0]))), *self.grid.shape[1:])
 
 

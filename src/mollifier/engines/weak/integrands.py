@@ -85,7 +85,7 @@ class Integrands:
         return len(self._whole.instructions)
 
     def keys(self, *kinds: str) -> list[tuple]:
-        """Keys of some kinds."""
+        """Keys of the expressions of some kinds, in the order of their values."""
         return [k for k in self._keys if k[0] in kinds]
 
     def program(self, *kinds: str) -> Program:

@@ -25,7 +25,7 @@ _RADIUS_OF_SD = np.sqrt(19.0)  # (1 - s^2)^p has the standard deviation r/sqrt(2
 
 @dataclass
 class RadiusSelection:
-    """Fits at several radii."""
+    """Fits at the radii that were tried, of which that of least predicted error is chosen."""
 
     orders: Mapping[str, int]  #: Axis -> highest derivative of a test function.
     estimator: Estimator  #: Of the problem.
@@ -87,7 +87,7 @@ class RadiusSelection:
         return self._spaces[key]
 
     def residuals(self, tests: TestSpace) -> int:
-        """Number of residuals."""
+        """Number of residuals of all equations, one for each test function."""
         return tests.size * self.estimator.sums.equations
 
     def dense_residuals(self, tests: TestSpace) -> int:

@@ -122,7 +122,7 @@ class WeakSums:
         return self.over(replace(m, variances=found, effects=()))
 
     def part(self, equation: int, space: TestSpace) -> slice:
-        """Rows of an equation."""
+        """Where the rows of an equation are among those of all."""
         return slice(equation * space.size, (equation + 1) * space.size)
 
     def rows(self, space: TestSpace, coefficients: Array) -> WeakRows:

@@ -73,7 +73,7 @@ class TestSpace:
         return found
 
     def rows(self, lattice: Array) -> Array:
-        """The inverse of `lattice`."""
+        """Values (size,) from those on the lattice of all products: the inverse of `lattice`."""
         return lattice.ravel() if self.kept is None else lattice[self.kept]
 
     def rows_of(
@@ -114,7 +114,7 @@ class TestSpace:
 
     @property
     def radius(self) -> dict[str, float]:
-        """Radius by axis."""
+        """Radius of the test functions by axis, in its unit; 0 where they are single nodes."""
         return {a.axis.name: a.radius for a in self.axes}
 
     def weights(self, orders: Orders, slab: slice = slice(None)) -> list[Array]:

@@ -133,7 +133,7 @@ def value(x: Series) -> Tensor:
 
 
 def less(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    """a - b where None is zero."""
+    """The difference of two coefficients, each None where it is zero."""
     if a is None or b is None:
         return a if b is None else -b
     return a - b
