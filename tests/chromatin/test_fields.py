@@ -18,7 +18,14 @@ from mollifier.chromatin.density import PoissonMoments, density, stencil
 from mollifier.chromatin.localizations import Localizations, read_localizations
 from mollifier.chromatin.mask import nucleus_from_polygon
 from mollifier.chromatin.rasters import on_grid
-from mollifier.chromatin.resolution import FWHM, Resolution, estimate_precision, merge_repeats, neighbours
+from mollifier.chromatin.resolution import (
+    DARK,
+    FWHM,
+    Resolution,
+    estimate_precision,
+    merge_repeats,
+    neighbours,
+)
 from mollifier.chromatin.voronoi import cell_areas, point_density
 from mollifier.errors import DataError, MollifierError
 
@@ -97,11 +104,14 @@ def test_repeats_merged():
 
 
 def test_repeats_gap():
-    """Localisations two frames apart are no repeats."""
+    """Localisations two frames apart are not merged, and what is said of repeats names them."""
     locs, _ = blinking(1_000, 2, 5.0)
     assert locs.frame is not None
     late = Localizations(locs.x, locs.y, locs.frame + np.tile([0, 1], 1_000))
-    assert len(merge_repeats(late, precision=5.0)) == 2_000
+    found = merge_repeats(late, precision=5.0)
+    assert len(found) == 2_000
+    assert f" of 2,000 others again {DARK}" in found.provenance["repeats"]
+    assert DARK not in merge_repeats(locs, precision=5.0).provenance["repeats"]
 
 
 # Density

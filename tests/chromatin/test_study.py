@@ -18,6 +18,7 @@ from mollifier.chromatin.localizations import Localizations
 from mollifier.chromatin.mask import NucleusDetection
 from mollifier.chromatin.nucleus_data import NucleusData, Unread, field_name, read_nuclei
 from mollifier.chromatin.page import nucleus_page, study_page
+from mollifier.chromatin.resolution import DARK
 from mollifier.chromatin.result import NucleusResult
 from mollifier.chromatin.settings import StudySettings
 from mollifier.chromatin.signals import relative_levels, signal
@@ -228,6 +229,18 @@ def test_nucleus_above_the_level_of_heterochromatin_is_noted(water):
     sample = NucleusData("cell", "1", "", round_mask(), (0.0,), (cell(),))
     found = analyse_nucleus(sample, dataclasses.replace(FAST, thresholds=levels))
     assert any("at or above the level of heterochromatin" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("dark", [0, 1])
+def test_nucleus_with_repeats_after_dark_frames_is_noted(dark):
+    """Repeats in consecutive frames are merged, and need no note."""
+    locs, rng = cell(count=6_000), np.random.default_rng(1)
+    x, y = np.tile([locs.x, locs.y], 2) + 5 * rng.standard_normal((2, 2 * len(locs)))
+    first = 10 * rng.permutation(len(locs))
+    frame = np.append(first, first + 1 + dark)
+    seen = Localizations(x, y, frame, np.full(x.size, 5.0))
+    found = analyse_nucleus(NucleusData("cell", "1", "", round_mask(), (0.0,), (seen,)), FAST)
+    assert any(DARK in note for note in found.notes) == bool(dark)
 
 
 def test_study_failed_nucleus_keeps_row(files, monkeypatch):

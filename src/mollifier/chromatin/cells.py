@@ -19,6 +19,7 @@ from mollifier.chromatin.movies import Settled, settled
 from mollifier.chromatin.nucleus_data import NucleusData
 from mollifier.chromatin.outline import fitted_outline
 from mollifier.chromatin.rasters import edge_distance, last_of
+from mollifier.chromatin.resolution import DARK
 from mollifier.chromatin.result import NucleusResult
 from mollifier.chromatin.sensitivity import sensitivity
 from mollifier.chromatin.settings import Levels, StudySettings
@@ -121,6 +122,12 @@ def _resolved(phi: xr.Dataset, s: StudySettings, last: xr.DataArray, sample: Nuc
     notes = [str(phi.attrs["note"])]
     if depth := next((f.depth for f in sample.frames if f.depth), ""):
         notes.append(f"Positions along z, {depth}, are projected: the map is that of the whole depth.")
+    if DARK in str(phi.attrs.get("repeats", "")):
+        notes.append(
+            f"Molecules are localised again {DARK}, and these repeats are not merged: densities vary more "
+            "than their errors by noise say, and so does lam. Merge them over dark frames in the program "
+            "that localised them."
+        )
     if resolution > _SMALL_DOMAIN:
         notes.append(
             f"Domains of {_SMALL_DOMAIN:.0f} nm are below this image's resolution ({resolution:.0f} nm): "

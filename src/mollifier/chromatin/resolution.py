@@ -25,6 +25,9 @@ _NEAR = 120.0  # Distance in nm within which neighbours in the next frame are ex
 _GAIN, _FEW = 20.0, 50
 _APART = 100  # Lag in frames at which links are by chance only.
 _SIGNIFICANT = 3.0  # Links in excess of chance, in standard errors, above which repeats are merged.
+DARK = "after a dark frame"  #: In what is said of repeats, where molecules appear again later.
+_DARK = 0.01  # Least share of the rows that do.
+_SAMPLED = 100_000  # Molecules whose neighbours are looked for.
 
 
 def neighbours(locs: Localizations, reach: float, lag: int = 1) -> tuple[Index, Index, Array]:
@@ -103,7 +106,8 @@ def merge_repeats(
     one; by default it is from `estimate_precision`.
 
     Photons are summed, precisions combined, the first frame kept; ``provenance["repeats"]`` counts the merged
-    rows and the links expected by chance. Raises `DataError` if neither traces nor frames are known.
+    rows and the links expected by chance, and those ``DARK``, which are not merged. Raises `DataError` if
+    neither traces nor frames are known.
 
     >>> rng = np.random.default_rng(0)
     >>> x, y = np.repeat(rng.uniform(0, 9e3, (2, 500)), 2, axis=1) + 8 * rng.standard_normal((2, 1000))
@@ -121,9 +125,25 @@ def merge_repeats(
     chance = _links(locs, error, reach, 1 + _APART)[0].size
     said = f"{earlier.size:,} links, {chance:,} expected by chance"
     if earlier.size - chance <= _SIGNIFICANT * np.sqrt(earlier.size + chance):
-        return replace(locs, provenance={**locs.provenance, "repeats": f"none merged; {said}"})
+        said = f"none merged; {said}{_in_the_dark(locs, error, reach, np.arange(size))}"
+        return replace(locs, provenance={**locs.provenance, "repeats": said})
+    said += _in_the_dark(locs, error, reach, np.setdiff1d(np.arange(size), [earlier, later]))
     graph = coo_array((np.ones(earlier.size, dtype=bool), (earlier, later)), shape=(size, size))
     return _merged(locs, connected_components(graph, directed=False)[1], error, said)
+
+
+def _in_the_dark(locs: Localizations, error: Array, reach: float, rows: Index) -> str:
+    """What is said of repeats after a dark frame among rows without a link; empty if they are few."""
+    # A strip of the field keeps the density.
+    beyond = max(rows.size - _SAMPLED, 0)
+    rows = rows[np.argsort(locs.x[rows])][beyond // 2 : rows.size - (beyond + 1) // 2]
+    if not rows.size:
+        return ""
+    part = locs.select(rows)
+    found, chance = (_links(part, error[rows], reach, 2 + lag)[0].size for lag in (0, _APART))
+    if found - chance <= max(_SIGNIFICANT * np.sqrt(found + chance), _DARK * rows.size):
+        return ""
+    return f"; {found:,} of {rows.size:,} others again {DARK}, {chance:,} expected by chance, not merged"
 
 
 def merge_known(locs: Localizations) -> Localizations:
@@ -174,7 +194,6 @@ def _errors(locs: Localizations, precision: float | None) -> Array | None:
 
 # Full width at half maximum of a Gaussian, in standard deviations.
 FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
-_SAMPLED = 100_000  # Molecules whose neighbours are looked for.
 
 
 @dataclass(frozen=True)
