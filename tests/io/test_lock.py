@@ -31,6 +31,14 @@ def test_lock_hard_link_keeps_its_target(tmp_path):
     assert target.read_text() == "precious"
 
 
+def test_lock_makes_its_folder(tmp_path):
+    with locked(tmp_path / "out" / "run") as folder:
+        assert folder.is_dir()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="A file of that name is in the way"), locked(tmp_path / "file"):
+        pass
+
+
 def test_lock_is_of_one_thread(tmp_path):
     """Another thread of the process is refused while the same one may lock again."""
     refused = []

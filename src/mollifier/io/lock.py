@@ -32,10 +32,10 @@ def locked(folder: str | os.PathLike[str], name: str = "", wait: float = _WAIT) 
     The lock is the operating system's, on the file ``.lock``: it ends with its process, a kill or a power cut
     included, so a file that is left over blocks nobody. A file system without locks goes unprotected.
 
-    ``name`` is what is locked within it, where several kinds of run may share it: the
-    file is then ``.NAME.lock``. ``wait`` is the number of seconds to wait for another run. Raises `BusyError`
-    if another run holds the lock, with its process, machine and start, and `OutputError` as
-    `ensure_folder` does, or if the lock file is a symbolic link.
+    ``name`` is what is locked within it, where several kinds of run may share it: the file is then
+    ``.NAME.lock``. ``wait`` is the number of seconds to wait for another run. Raises `BusyError` if another
+    run holds the lock, with its process, machine and start, and `OutputError` as `ensure_folder` does, or if
+    the lock file is a symbolic link.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as out:

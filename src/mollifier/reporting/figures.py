@@ -229,8 +229,8 @@ def _agreement(estimate: xr.DataArray, truth: xr.DataArray) -> str:
     """Relative L2 error and correlation over the nodes where both are known.
 
     >>> field = xr.DataArray([1.0, 2.0, np.nan])
-    >>> _agreement(field, field)
-    'relative L2 0, correlation 1'
+    >>> _agreement(field, field), _agreement(field, 0 * field), _agreement(np.nan * field, field)
+    ('relative L2 0, correlation 1', 'relative L2 undefined', 'relative L2 undefined')
     """
     found = compare(estimate, truth.where(np.isfinite(estimate)))
     error = "undefined" if np.isnan(found.relative_l2) else f"{found.relative_l2:.3g}"
