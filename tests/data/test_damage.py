@@ -157,3 +157,56 @@ def test_damage_repeats_are_measurements(counts: bool) -> None:
     if not counts:
         u[1:8:2] = u[:8:2]
     assert mf.Observations({"u": u}, {"t": t}, noise=0.01).damage == []
+
+
+def clipped(seed: int) -> np.ndarray:
+    return np.minimum(heat(seed), 0.8)
+
+
+def undetected(seed: int) -> np.ndarray:
+    """Half of the limit where less is there."""
+    noise = np.random.default_rng(seed).standard_normal((2, 61, 51))
+    u = np.outer(np.exp(-3 * X), np.exp(-T)) * (1 + 0.03 * noise[0]) + 0.003 * noise[1]
+    return np.where(u < 0.1, 0.05, u)
+
+
+@pytest.mark.parametrize(
+    ("make", "end", "text"), [(clipped, 0.8, "saturates"), (undetected, 0.05, "a limit of detection")]
+)
+def test_damage_limits_of_instruments(make, end, text) -> None:
+    """Values at a limit are found on grids and at scattered points, and left out."""
+    for seed in (20, 21):
+        for data in (gridded(make(seed)), scattered(make(seed), 500)):
+            (found,) = data.damage
+            assert (found.kind, found.text.count(text)) == ("limit", 1)
+            np.testing.assert_array_equal(found.mask, data.dataset["u"].values == end)
+            assert data.mask_outliers().damage == []
+
+
+def coarse(seed: int) -> np.ndarray:
+    return np.round(heat(seed) / 0.05) * 0.05
+
+
+def counts(seed: int) -> np.ndarray:
+    """Photons over the offset of a camera."""
+    return 100.0 + np.random.default_rng(seed).poisson(50 * np.exp(-200 * (X[:, None] - 0.3 - 0.4 * T) ** 2))
+
+
+def front(seed: int) -> np.ndarray:
+    """A simulated plateau, rounded or not."""
+    u = np.tanh((X[:, None] - 0.3 - 0.4 * T) / 0.02)
+    return np.round(u, 3) if seed == 20 else u
+
+
+def saturating(seed: int) -> np.ndarray:
+    """Growth that ends at a level, with noise that is rounded."""
+    noise = 0.01 * np.random.default_rng(seed).standard_normal((61, 51))
+    return np.round(1 / (1 + np.exp(-20 * (T - 0.3 * X[:, None]))) + noise, 2)
+
+
+@pytest.mark.parametrize("make", [coarse, counts, front, saturating])
+def test_damage_no_limit(make) -> None:
+    """Coarse steps, counts over an offset, simulated plateaus and levels of the field are no limits."""
+    for seed in (20, 21):
+        for data in (gridded(make(seed)), scattered(make(seed), 500)):
+            assert [d.text for d in data.damage if d.kind == "limit"] == []

@@ -1,4 +1,4 @@
-"""Damaged values of measured data: fill values, dead sensors and frames, copied rows, isolated values."""
+"""Damaged values of measured data: fill values, limits, dead sensors and frames, copied rows, spikes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mollifier.data import errorbars
 from mollifier.data.building import POINT
 from mollifier.data.isolated import Places, isolated
+from mollifier.data.limits import limits
 from mollifier.data.noise import copies
 from mollifier.mollify.arrays import Array, Mask
 
@@ -31,7 +32,7 @@ class Damage:
     """Damaged values of one kind."""
 
     variable: str
-    kind: str  #: "fill value", "dead", "copy" or "isolated".
+    kind: str  #: "fill value", "limit", "dead", "copy" or "isolated".
     mask: Mask  #: Where they are, in the shape of the variable.
     squares: float  #: Of their deviations from their neighbours, or from all others, added up.
     text: str  #: How many they are, and where.
@@ -69,6 +70,14 @@ def _kinds(
     filling = float(np.square(values[filled] - np.nanmedian(values[~filled])).sum()) if filled.any() else 0.0
     values[filled] = np.nan
     found = [("fill value", filled, filling, f"{{}} {level:g}, far outside the range of all others")]
+
+    def noise(rest: Array) -> float:
+        replaced = dataset.assign({array.name: (array.dims, rest)})
+        return errorbars.estimate(replaced, str(array.name), coordinates, (), ())
+
+    for mask, end, text in list(limits(values, noise)):
+        values[mask] = np.nan
+        found.append(("limit", mask, 0.0, f"{{}} {end:g}, {text}"))
     if POINT not in dataset.dims:
         dead, squares = _dead(values, [array.dims.index(c) for c in coordinates])
         values[dead] = np.nan

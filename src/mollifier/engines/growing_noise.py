@@ -63,7 +63,8 @@ def growing(problem: InverseProblem, solution: Solution) -> dict[str, Growth]:
     What neighbours share of the residuals is no noise: differences of neighbours are without it. Residuals of
     damaged values change nothing.
     """
-    if solution.status.name not in SETTLED or problem.data.damage:
+    damage = [d for d in problem.data.damage if d.kind != "limit"]
+    if solution.status.name not in SETTLED or damage:
         return {}
     estimated = [f for f in problem.fields if problem.data.noise_source(f) == "estimated"]
     found = {

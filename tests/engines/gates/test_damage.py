@@ -136,3 +136,18 @@ def test_likelihood_weights_give_the_information(kind: str) -> None:
             means.append(mean)
             errors.append(w.sum() ** -0.5)
         assert np.mean(errors) == pytest.approx(np.std(means), rel=0.1)
+
+
+def test_damage_limit_named_and_left_out() -> None:
+    """A plate reader that saturates below the capacity: named, and without these values K is found."""
+    t, rng = np.linspace(0, 14, 57), np.random.default_rng(0)
+    u = np.array([1.2 / (1 + (1.2 / a - 1) * np.exp(-0.8 * t)) for a in (0.02, 0.1, 0.2)])
+    u = np.minimum(np.round(u * (1 + 0.01 * rng.normal(size=u.shape)), 3), 1.1)
+    data = mf.Observations({"u": u.ravel()}, {"well": np.repeat(list("abc"), 57), "t": np.tile(t, 3)})
+    unknowns = {n: mf.ScalarUnknown(lower=0) for n in "rK"}
+    problem = mf.InverseProblem("u_t = r*u*(1 - u/K)", data, unknowns)
+    solution = mf.solve(problem)
+    assert solution.status.name == "misfit"
+    assert "1.1, the largest value: the instrument saturates" in solution.status.message
+    K = mf.solve(mf.InverseProblem("u_t = r*u*(1 - u/K)", data.mask_outliers(), unknowns)).estimates["K"]
+    assert abs(K.value - 1.2) < 4 * K.sd < 0.2

@@ -19,27 +19,33 @@ _FITTED = 0.25
 def damaged(problem: InverseProblem, solution: Solution) -> Status | None:
     """`misfit` where damaged values were fitted as if they were measurements, and the fit departs from them.
 
-    A robust likelihood leaves them out.
+    A robust likelihood leaves them out. Values at a limit of the instrument are noted: their size is unknown.
     """
     settings = solution.provenance.get("settings", {})
     if settings.get("training", {}).get("likelihood", "normal") != "normal":
         return None
-    found = []
+    found, noted = [], []
     data = problem.data.part
     for d in data.damage:
         if d.variable not in problem.fields:
+            continue
+        if d.kind == "limit":
+            noted.append(d.text)
             continue
         values = data.dataset[d.variable].values
         least = _EXCESS * np.isfinite(values).sum() * data.noise_sd(d.variable) ** 2
         fitted = solution.status.ok and _left(solution, d) < _FITTED * d.squares
         if d.squares > least and not fitted:
             found.append(d.text)
-    if not found:
+    if not found and not noted:
         return None
+    if not found:
+        advice = "see whether the answer stays the same without them (--mask-outliers)"
+        return Status("converged", f"{'; '.join(noted)}: {advice}")
     return Status(
         "misfit",
-        f"{'; '.join(found)}: these are no measurements of the field, and were fitted as such. Leave them "
-        "out with --mask-outliers (data.mask_outliers() in Python), or set training.likelihood: student",
+        f"{'; '.join(found + noted)}: these are no measurements of the field, and were fitted as such. Leave "
+        "them out with --mask-outliers (data.mask_outliers() in Python), or set training.likelihood: student",
     )
 
 
