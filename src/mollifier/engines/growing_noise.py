@@ -61,10 +61,10 @@ def growing(problem: InverseProblem, solution: Solution) -> dict[str, Growth]:
     """Fields whose noise was estimated and grows with the value, by the residuals of a fit.
 
     What neighbours share of the residuals is no noise: differences of neighbours are without it. Residuals of
-    damaged values change nothing.
+    damaged values change nothing. An `undetermined` answer may be so for the wrong weights alone.
     """
     damage = [d for d in problem.data.damage if d.kind != "limit"]
-    if solution.status.name not in SETTLED or damage:
+    if solution.status.name not in (*SETTLED, "undetermined") or damage:
         return {}
     estimated = [f for f in problem.fields if problem.data.noise_source(f) == "estimated"]
     found = {

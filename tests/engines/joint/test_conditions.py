@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xarray as xr
 from scipy.integrate import cumulative_trapezoid, solve_ivp
 from scipy.interpolate import RegularGridInterpolator
 from scipy.sparse import diags
+from scipy.special import erfc
 
 from mollifier.data.observations import Observations
+from mollifier.diagnostics.check.check import check
 from mollifier.engines.solve import solve
 from mollifier.errors import ConfigurationError
 from mollifier.problem.conditions import Condition
@@ -153,3 +156,22 @@ def test_weak_engine_refuses_conditions_beside_scattered_data():
     """Without a grid there are no edges that its test functions could reach over."""
     with pytest.raises(ConfigurationError, match="engine 'joint' or 'network' does"):
         solve(cooled(0), "weak")
+
+
+def test_conditions_number_between_two_bounds_of_growing_noise() -> None:
+    """Bounds that hold do not refuse: an exponent of ageing from five profiles with noise in proportion."""
+    rng, t, x = np.random.default_rng(3), np.array([0.5, 1, 2, 5, 10]), np.linspace(0.3, 6, 12)
+    c = 0.6 * erfc(x[:, None] / 2 / np.sqrt(t**0.6 / 0.6))
+    c = c * (1 + 0.04 * rng.normal(size=c.shape)) + 0.003 * rng.normal(size=c.shape)
+    data = Observations.from_dataset(xr.Dataset({"c": (("x", "t"), c)}, {"x": x, "t": t}))
+    problem = InverseProblem(
+        "c_t = D*t^(-m)*c_xx",
+        data,
+        {"D": ScalarUnknown(lower=0), "m": ScalarUnknown(lower=0, upper=0.95)},
+        conditions=[Condition("c = 0.6", at={"x": 0.0})],
+    )
+    assert check(problem).ok
+    solution = solve(problem)
+    assert solution.status.name == "converged", solution.status.message
+    m = solution.estimates["m"]
+    assert abs(m.value - 0.4) < 3 * m.sd < 0.3

@@ -165,11 +165,11 @@ def wide_sd(scalar: Scalar) -> float:
     """Standard deviation of a number by a wide prior, with the sign of its bijection's slope.
 
     That is its size at first, or now where that is larger: a first guess may be off by orders of magnitude.
-    Between two bounds it is that at the level.
+    Between two bounds it is that of a uniform distribution, wherever the level is.
     """
     first, bijection = unit_of(scalar.bijection), scalar.bijection
     if bijection.lower is not None and bijection.upper is not None:
-        return first
+        return float(np.copysign((bijection.upper - bijection.lower) / np.sqrt(12.0), first))
     bound = next((b for b in (bijection.lower, bijection.upper) if b is not None), 0.0)
     return float(np.copysign(max(abs(first), abs(float(scalar().detach()) - bound)), first))
 
