@@ -167,3 +167,29 @@ def test_likelihood_of_an_effect_in_another_unit(gain):
     assert one.likelihood - other.likelihood == pytest.approx(2 * values.size * np.log(10.0))
     assert (other.variance, other.part) == pytest.approx((100 * one.variance, 100 * one.part))
     assert one.p == pytest.approx(other.p)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fractions_of_the_same_particles_are_named(seed):
+    """Histograms of 2,000 walkers; counts with independent noise about the same means are no fractions."""
+    rng, edges = np.random.default_rng(40 + seed), np.linspace(-4, 4, 25)
+    walkers, frames = rng.normal(-1, 0.5, 2000), []
+    for _ in range(40):
+        frames.append(np.histogram(walkers, edges)[0] / 2000)
+        walkers = 0.95 * walkers + 0.3 * rng.normal(size=2000)
+    seen, t = np.array(frames).T, np.arange(40.0)
+    counted = rng.poisson(2000 * seen) / 2000
+    kinds = [
+        {f.kind for f in noise_structure(u[None], (edges[1:], t), ("x", "t"), "t")} for u in (seen, counted)
+    ]
+    assert "fractions" in kinds[0]
+    assert "fractions" not in kinds[1]
+
+
+def test_sums_that_do_not_change_with_independent_noise_are_no_fractions():
+    """A heat equation without loss: the sum of the field is constant, that of its noise is not."""
+    x, t = np.linspace(0, 1, 30), np.linspace(0, 0.2, 40)
+    u = 1 + np.cos(np.pi * x[:, None]) * np.exp(-(np.pi**2) * t)
+    for level in (0.0, 0.001, 0.05):
+        noisy = u + level * np.random.default_rng(3).standard_normal(u.shape)
+        assert not noise_structure(noisy[None], (x, t), ("x", "t"), "t")

@@ -24,9 +24,9 @@ from typing import Literal
 import numpy as np
 
 from mollifier.data.effects import MEDIAN, Rows, every, overlap
-from mollifier.data.noise import central, median, weights_of, windowed
+from mollifier.data.noise import central, difference, median, weights_of, windowed
 from mollifier.mollify.arrays import Array
-from mollifier.mollify.distributions import normal_tail, ranks
+from mollifier.mollify.distributions import chi2_tail, normal_tail, ranks
 
 Kind = Literal[
     "sensor_gain",
@@ -37,6 +37,7 @@ Kind = Literal[
     "relative",
     "tails",
     "steps",
+    "fractions",
     "more than given",
     "less than given",
 ]
@@ -66,6 +67,7 @@ MISTAKEN = 3.0
 # An order of difference leaves nothing of the field where it leaves so many times what the highest does.
 _LEAVES = 1.15
 _EQUAL = 0.6  # Share of equal neighbours, along every axis, from which rounding is no noise.
+_SUMMED = 0.2  # Variance of a frame's sum, over that by independent noise, below which values are fractions.
 _TAILS = 1.0  # Excess kurtosis, per value, from which tails are noted.
 _VALUES = 300_000  # Values of a central block that is tested, at most.
 # Differences whose ranks are compared with those of the level, and values among which a step is sought
@@ -113,6 +115,8 @@ class NoiseFinding:
             "tails": "the noise has heavier tails than a normal distribution (excess kurtosis "
             f"{self.size:.2g})",
             "steps": f"the values are rounded to steps of {size} of rms",
+            "fractions": f"the values have the same sum at all {self.along}, as fractions have: their noise "
+            "is correlated between places, and in time where the same particles are counted again",
             "more than given": f"the noise is {size} of rms, more than three times what was given",
             "less than given": f"the noise is at most {size} of rms, less than a third of what was given",
         }[self.kind]
@@ -123,6 +127,7 @@ class NoiseFinding:
             "correlated": f"correlated: {{{self.along}: {self.length:.2g}}}",
             "tails": "distribution: student",
             "steps": "",
+            "fractions": "",
         }.get(self.kind, f"{self.kind}: {self.size:.2g}")
         if self.kind.endswith("given"):
             return f"noise: {{{variable}: {self.size:.2g}}}"
@@ -162,7 +167,8 @@ def noise_structure(
                 key = one.kind, one.along
                 if key not in found or found[key].sd < one.sd:
                     found[key] = one
-    return (*found.values(), *_pointwise(values, nodes, given, rms), *_steps(values, rms))
+    fractions = _fractions(values, nodes, names.index(time), time, rms) if time and time in names else ()
+    return (*found.values(), *_pointwise(values, nodes, given, rms), *fractions, *_steps(values, rms))
 
 
 def less_than_given(found: float, given: float) -> bool:
@@ -296,6 +302,20 @@ def growth(squares: Array, level: Array) -> tuple[float, float]:
         floor, slope = max(floor, 0.0), max(slope, 0.0)
         fitted = np.maximum(floor + slope * level, 1e-3 * np.mean(squares))
     return float(floor), float(slope)
+
+
+def _fractions(u: Array, nodes: Sequence[Array], axis: int, time: str, rms: float) -> Iterator[NoiseFinding]:
+    """Sums over a frame that vary less than those of independent noise would."""
+    order, places = highest_order(nodes[axis].size), tuple(a + 1 for a in range(len(nodes)) if a != axis)
+    if not order or not places or not np.isfinite(u).all():
+        return
+    high, low = (difference(u, nodes[axis], k, axis + 1) for k in (order, order - 1))
+    total, sums = float(np.mean(high**2)), high.sum(places)
+    if total < max((_LEAST * rms) ** 2, _FLAT * float(np.mean(low**2))):
+        return  # a field, or no noise
+    ratio, count = float(np.mean(sums**2)) / total * sums.size / high.size, sums.size / overlap(order)
+    if ratio < _SUMMED and 1 - float(chi2_tail(count * ratio, count)) < _LEVEL:
+        yield NoiseFinding("fractions", 0.0, time, grave=False)
 
 
 def _steps(u: Array, rms: float) -> Iterator[NoiseFinding]:

@@ -1,8 +1,8 @@
 """Noise that neighbouring samples share, where they are too few for their residuals to show it.
 
 Of 25 residuals with a correlation of 0.3 no test tells whether it is one. The correlation rho of neighbours,
-rho^(distance/spacing) along the series of a sensor, is therefore averaged over its posterior: one half
-beforehand for white noise, one half evenly from 0 to 0.9. The likelihood is the restricted one, of what the
+rho^(distance/spacing) along the series of a sensor, is therefore averaged over its posterior, with a prior of
+one half for white noise and one half evenly from 0 to 0.9. The likelihood is the restricted one, of what the
 fit leaves of the data (Patterson and Thompson, Biometrika 58:545, 1971): a fit to correlated noise leaves
 residuals that look less correlated. The variance of an unknown is that of the same estimate under such noise.
 """
