@@ -13,7 +13,8 @@ import mollifier as mf
 from benchmarks.cases import darcy
 from benchmarks.cases.registry import case
 from mollifier.engines.collocated.calibrate import calibrate
-from mollifier.engines.collocated.factored import Combination, Product, is_factored, observed, products
+from mollifier.engines.collocated.factored import Combination, Product, is_factored
+from mollifier.engines.collocated.operators import derivative_matrices, observation_matrix
 from mollifier.engines.linalg.memory import BLOCK
 from mollifier.engines.network.engine import prepare_networks
 from mollifier.engines.network.gauss_newton import GaussNewton
@@ -85,12 +86,13 @@ def test_factored_matrices_are_those_of_the_kernel(scattered, chosen, block, mon
     weights = block.network.last.weight.detach().numpy()[0]
     with torch.no_grad():
         nodes = block.network(block.nodes()).double().numpy()[:, 0]
-    for d, product in products(block, block.mollified, objective.model.collocation.grid).items():
+    grid = objective.model.collocation.grid
+    for d, product in derivative_matrices(block, block.mollified, grid, False).items():
         wanted = (block.mollified.matrix(Derivative("u", d.orders)) @ nodes) * block.factor(d)
         np.testing.assert_allclose(product @ weights, wanted, rtol=1e-9, atol=1e-9 * np.abs(wanted).max())
         np.testing.assert_allclose(product.dense().numpy() @ weights, wanted, rtol=1e-9, atol=1e-8)
     wanted = block.mollified.observation_matrix() @ nodes
-    rows = observed(block)
+    rows = observation_matrix(block, False)
     rows = rows.numpy() if isinstance(rows, torch.Tensor) else rows
     np.testing.assert_allclose(rows @ weights, wanted, rtol=1e-9, atol=1e-9)
 

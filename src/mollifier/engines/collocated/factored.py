@@ -21,10 +21,6 @@ from torch import Tensor
 from mollifier.engines.collocated.block import Block
 from mollifier.engines.linalg.memory import rows_at_once
 from mollifier.mollify.arrays import Array, Index
-from mollifier.mollify.grid import Grid
-from mollifier.mollify.layer import Resampler, Sampler
-from mollifier.mollify.matrices import rows_matrix, taps_matrix
-from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation.mollifier import Mollified
 from mollifier.nn.random_features import RandomFeatures
 
@@ -41,6 +37,12 @@ class Product:
 
     #: One for each axis of the whole grid, each of shape (nodes along it, features).
     factors: tuple[Tensor, ...]
+
+    @classmethod
+    def along(cls, factors: Sequence[Tensor], scale: float = 1.0) -> Product:
+        """From the factors, times a number."""
+        first, *others = factors
+        return cls((first * scale, *others))
 
     def __len__(self) -> int:
         return int(np.prod([len(f) for f in self.factors]))
@@ -142,41 +144,7 @@ def is_factored(block: Block) -> bool:
     return isinstance(block.network, RandomFeatures) and isinstance(block.backend, Mollified)
 
 
-def products(block: Block, backend: Mollified, whole: Grid) -> dict[Derivative, Product]:
-    """Each derivative that the equations name, in units of the block's scale, by its backend on a grid."""
-    values = _at_nodes(block)
-    operators = {a.name: op for a, op in zip(block.grid, backend.operator.axes, strict=True)}
-    known: dict[tuple[str, int], Tensor] = {}
-
-    def along(name: str, order: int) -> Tensor:
-        if (name, order) not in known:
-            known[name, order] = torch.from_numpy(rows_matrix(operators[name].rows[order]) @ values[name])
-        return known[name, order]
-
-    width = next(iter(values.values())).shape[1]
-    found: dict[Derivative, Product] = {}
-    for d in dict.fromkeys(d for n in block.names for d in block.needed[n]):
-        factors = [
-            along(a.name, d.along(a.name)) if a.name in values else torch.ones(a.size, width).double()
-            for a in whole
-        ]
-        factors[0] = factors[0] * block.factor(d)
-        found[d] = Product(tuple(factors))
-    return found
-
-
-def observed(block: Block) -> Product | PointProduct:
-    """The matrix (places, features) of the field at its observed places, a grid or scattered points."""
-    values, observer = _at_nodes(block).values(), block.mollified.observer
-    if isinstance(observer, Resampler):
-        factors = zip(observer.operator.axes, values, strict=True)
-        return Product(tuple(torch.from_numpy(rows_matrix(op.rows[0]) @ v) for op, v in factors))
-    assert isinstance(observer, Sampler)
-    along = zip(observer.along(Derivative("u")), values, strict=True)
-    return PointProduct(tuple((taps_matrix(w, i, len(v)), v) for (w, i), v in along))
-
-
-def _at_nodes(block: Block) -> Mapping[str, Array]:
+def features_of(block: Block) -> Mapping[str, Array]:
     """Factors of the features at the layer's nodes along each coordinate, (nodes, features)."""
     network = block.network
     assert isinstance(network, RandomFeatures)

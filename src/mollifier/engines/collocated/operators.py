@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 
 from mollifier.engines.collocated.block import Block
-from mollifier.engines.collocated.factored import Combination, Product, is_factored, observed, products
+from mollifier.engines.collocated.factored import Combination, PointProduct, Product, features_of, is_factored
 from mollifier.engines.collocated.lattice import AxisProduct, PointRows, ProductSum
 from mollifier.mollify.arrays import Array
 from mollifier.mollify.grid import Grid
 from mollifier.mollify.layer import Resampler
-from mollifier.mollify.matrices import rows_matrix
+from mollifier.mollify.matrices import rows_matrix, taps_matrix
 from mollifier.mollify.orders import Derivative
 from mollifier.nn.differentiation.base import Derivatives
 from mollifier.nn.differentiation.mollifier import Mollified
@@ -30,19 +31,20 @@ def derivative_matrices(
     features) where the block is linear in its weights.
     """
     assert isinstance(backend, Mollified)
-    if is_factored(block):
-        return dict(products(block, backend, grid))
-    derivatives = dict.fromkeys(d for n in block.names for d in block.needed[n])
-    if entries:
+    derivatives, factored = dict.fromkeys(d for n in block.names for d in block.needed[n]), is_factored(block)
+    if entries and not factored:
         return {d: _operator(block, backend, d, grid) for d in derivatives}
-    operators = {a.name: op for a, op in zip(block.grid, backend.operator.axes, strict=True)}
-    known = {(n, k): rows_matrix(r) for n, op in operators.items() for k, r in op.rows.items()}
-    constant = {a.name: sp.csr_array(np.ones((a.size, 1))) for a in grid}
-    found: dict[Derivative, Any] = {}
-    for d in derivatives:
-        along = [known.get((a.name, d.along(a.name)), constant[a.name]) for a in grid]
-        found[d] = AxisProduct.along(along, block.factor(d))
-    return found
+    operators = zip(block.grid.names, backend.operator.axes, strict=True)
+    known: dict[Any, Any] = {(n, k): rows_matrix(r) for n, op in operators for k, r in op.rows.items()}
+    constant: dict[str, Any] = {a.name: sp.csr_array(np.ones((a.size, 1))) for a in grid}
+    if factored:
+        features = features_of(block)
+        known = {(n, k): torch.from_numpy(m @ features[n]) for (n, k), m in known.items()}
+        width = next(iter(features.values())).shape[1]
+        constant = {a.name: torch.ones(a.size, width).double() for a in grid}
+    made = Product.along if factored else AxisProduct.along
+    along = {d: [known.get((a.name, d.along(a.name)), constant[a.name]) for a in grid] for d in derivatives}
+    return {d: made(factors, block.factor(d)) for d, factors in along.items()}
 
 
 def observation_matrix(block: Block, entries: bool) -> Any:
@@ -51,15 +53,20 @@ def observation_matrix(block: Block, entries: bool) -> Any:
     An `AxisProduct` or `PointRows` (places, nodes), or a sparse matrix if its entries are needed; a `Product`
     or `PointProduct` (places, features) of random features.
     """
-    if is_factored(block):
-        return observed(block)
-    observer = block.mollified.observer
-    if entries or observer is None:
+    observer, factored = block.mollified.observer, is_factored(block)
+    if observer is None or (entries and not factored):
         return block.mollified.observation_matrix()
+    features = [*features_of(block).values()] if factored else []
     if isinstance(observer, Resampler):
-        return AxisProduct.along([rows_matrix(op.rows[0]) for op in observer.operator.axes])
+        rows = [rows_matrix(op.rows[0]) for op in observer.operator.axes]
+        if not factored:
+            return AxisProduct.along(rows)
+        return Product.along([torch.from_numpy(m @ f) for m, f in zip(rows, features, strict=True)])
     weights, index = zip(*observer.along(Derivative("u")), strict=True)
-    return PointRows(index, weights, observer.nodes)
+    if not factored:
+        return PointRows(index, weights, observer.nodes)
+    along = zip(weights, index, features, strict=True)
+    return PointProduct(tuple((taps_matrix(w, i, len(f)), f) for w, i, f in along))
 
 
 def weighted_sum(terms: Sequence[tuple[Array, Any]]) -> sp.csr_array | Combination | ProductSum:
