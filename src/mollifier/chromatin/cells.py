@@ -284,24 +284,21 @@ def rate_profile(rate: xr.Dataset, rings: int = _RINGS) -> pd.DataFrame:
     (standard deviation over them), ``rate_sd`` (median standard error), ``identified`` (share), ``pixels``;
     and ``t`` (s) for a rate that varies in time.
     """
-    distance = edge_distance(rate["mask"].astype(bool))
+    distance, inside = edge_distance(rate["mask"].astype(bool)).values, rate["mask"].values.astype(bool)
     edges = np.linspace(0.0, float(distance.max()), rings + 1)
-    ring = np.clip(np.searchsorted(edges, distance.values) - 1, 0, rings - 1)
-    inside = rate["mask"].values.astype(bool)
-    timed = "t" in rate["lam"].dims
-    rows = []
-    for k in range(rate.sizes["t"] if timed else 1):
-        now = (rate.isel(t=k) if timed else rate).transpose("x", "y", ...)
-        known = now["identifiability"].values < KNOWN
-        for r in range(rings):
-            here = inside & (ring == r)
-            lam, sd = (now[name].values[here & known] for name in ("lam", "lam_sd"))
-            found = (lam.mean(), lam.std(), np.median(sd)) if lam.size else [math.nan] * 3
-            place = {"t": float(now["t"])} if timed else {}
-            place |= {"distance": (edges[r] + edges[r + 1]) / 2}
-            place |= dict(zip(("rate", "spread", "rate_sd"), map(float, found), strict=True))
-            rows.append(place | {"identified": lam.size / max(here.sum(), 1), "pixels": int(here.sum())})
-    return pd.DataFrame(rows)
+    ring = pd.Categorical((np.searchsorted(edges, distance[inside]) - 1).clip(0, rings - 1), range(rings))
+    tables = []
+    for now in (rate.isel(t=k) for k in range(rate.sizes["t"])) if "t" in rate["lam"].dims else [rate]:
+        fields = {n: now[n].transpose("x", "y").values[inside] for n in ("lam", "lam_sd", "identifiability")}
+        pixels: Any = pd.DataFrame(fields)
+        known = pixels["identifiability"] < KNOWN
+        seen, share = (table.groupby(ring, observed=False) for table in (pixels.where(known), known))
+        columns = {"t": float(now["t"])} if "t" in rate["lam"].dims else {}
+        columns |= {"distance": (edges[1:] + edges[:-1]) / 2, "rate": seen["lam"].mean()}
+        columns |= {"spread": seen["lam"].std(ddof=0), "rate_sd": seen["lam_sd"].median()}
+        columns |= {"identified": share.mean().fillna(0.0), "pixels": share.size()}
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _said(error: BaseException) -> str:
