@@ -118,6 +118,9 @@ def test_overrides_replace_and_create(file: Path):
         ("data=u.csv", "a mapping was expected"),
         ("equation=null", "The key 'equation' was expected"),
         ("data.file=null", "The key 'data.file' was expected"),
+        ("data.file=[a.csv, b.csv]", "Put the rows of several into one table"),
+        ("unknowns=[k]", "input should be a mapping"),
+        ("seed=[1,\n\t2]", "Indent with spaces, not with tabs."),
         ("held_out=1.5", "'held_out' was given as 1.5"),
     ],
 )

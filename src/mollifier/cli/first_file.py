@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -75,7 +76,7 @@ def init(
     terminal.say(str(observations))
     for damage in observations.damage:
         terminal.say(f"! {damage.text}")
-    terminal.say(f"wrote {path}: put your equation there, then mollifier check {path}")
+    terminal.say(f"wrote {path}: put your equation there, then mollifier check {shlex.quote(str(path))}")
     terminal.give({"file": path})
     return 0
 

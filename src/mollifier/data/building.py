@@ -358,7 +358,7 @@ def _check_axis(name: str, x: Array, period: bool | float, scattered: bool) -> f
     if np.ptp(x) == 0 and not scattered:
         raise DataError(
             f"Coordinate '{name}' has one point only ({x[0]:g}); at least two were expected: select it away "
-            f"with select({name}={x[0]:g})."
+            f"with select({name}={x[0]:g}), in a problem file data.select: {{{name}: {x[0]:g}}}."
         )
     if scattered:
         if period is True:

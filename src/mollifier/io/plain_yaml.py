@@ -31,7 +31,9 @@ def parse_yaml(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ConfigurationError(f"{where}{error.problem or error.context}.") from None
+        said = str(error.problem or error.context)
+        hint = " Indent with spaces, not with tabs." if "'\\t'" in said else ""
+        raise ConfigurationError(f"{where}{said}.{hint}") from None
     except yaml.reader.ReaderError as error:
         before, what = text[: int(error.position)].split("\n"), f"U+{int(error.character):04X}"
         raise ConfigurationError(

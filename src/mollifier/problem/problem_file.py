@@ -206,6 +206,11 @@ def _complete(content: Mapping[str, Any], settings: Collection[str] | None) -> N
         raise ConfigurationError(
             f"'data' was given as {content['data']!r}; a mapping was expected, as data: {{file: u.csv}}."
         )
+    if isinstance(file := content["data"]["file"], list):
+        raise ConfigurationError(
+            f"'data.file' was given as {file!r}; one file was expected. Put the rows of several into one "
+            "table, with a column of their names, which numbers experiments."
+        )
 
 
 def _unknown(name: str, entry: Any) -> UnknownEntry:
@@ -270,7 +275,8 @@ def _read(path: Path) -> dict[str, Any]:
     content = parse_yaml(text)
     if not isinstance(content, dict):
         raise ConfigurationError(
-            "a mapping with equation, data and unknowns was expected; see docs/reference/problem-files.md."
+            "a mapping with equation, data and unknowns was expected; see docs/reference/problem-files.md. "
+            "Of data, mollifier init writes a first problem file."
         )
     return content
 

@@ -112,7 +112,7 @@ def _wrong_value(model: type, errors: Sequence[Any], where: str) -> str:
     >>> validated(CollocationSettings, {"radius": -1}, "collocation")
     Traceback (most recent call last):
     mollifier.errors.ConfigurationError: 'collocation.radius' was given as -1: input should be 'auto', or
-    input should be greater than 0, or input should be a valid dictionary.
+    input should be greater than 0, or input should be a mapping.
     """
     first = _plain(errors[0]["loc"])
     places: list[list[str]] = [_plain(e["loc"]) for e in errors]
@@ -127,11 +127,18 @@ def _wrong_value(model: type, errors: Sequence[Any], where: str) -> str:
         f"Input should be a mapping with some of the keys {keys}" if e["type"] == "model_type" else e["msg"]
         for e in same
     )
-    expected = dict.fromkeys(text[:1].lower() + text[1:] for text in said)
+    expected = dict.fromkeys(_plain_words(text[:1].lower() + text[1:]) for text in said)
     known = [k for e in same if e["type"] == "literal_error" for k in _QUOTED.findall(e["ctx"]["expected"])]
     near = did_you_mean(given, known) if isinstance(given, str) else ""
     hint = near if near.startswith(" Did") else ""
     return f"'{name}' was given as {given!r}: {', or '.join(expected)}.{hint}"
+
+
+def _plain_words(text: str) -> str:
+    """What pydantic expected, in the words of a problem file."""
+    for word, plain in (("dictionary", "a mapping"), ("string", "text"), ("number", "a number")):
+        text = text.replace(f"a valid {word}", plain)
+    return text
 
 
 def _plain(loc: Sequence[Any]) -> list[str]:

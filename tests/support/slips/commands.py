@@ -81,7 +81,7 @@ WORDS = [
     ("solve p.yaml --set data.file=no.csv", "There is no file 'no.csv'. Did you mean"),
     ("solve p.yaml --set ..=3", "p.yaml: --set was given '..=3'; key=value was expected, as in training.steps=2000."),
     ("solve p.yaml --set a.b.c=3", "p.yaml: Unknown key 'a'."),
-    ("solve p.yaml --set unknowns.D.lower=a", "p.yaml: 'unknowns.D.lower' was given as 'a': input should be a valid number, unable to p"),
+    ("solve p.yaml --set unknowns.D.lower=a", "p.yaml: 'unknowns.D.lower' was given as 'a': input should be a number, unable to p"),
     ("solve p.yaml --set unknowns=", "p.yaml: The key 'unknowns' was expected and not given."),
     ("solve p.yaml --set equation=", "p.yaml: The key 'equation' was expected and not given."),
     ("solve p.yaml --out /dev/null", "Cannot write '/dev/null': File exists"),
