@@ -334,3 +334,30 @@ def test_check_hidden_number_that_starts_near_zero() -> None:
     found = check(problem)
     assert found.verdict == "good", found.errors
     assert 0.01 < found.numbers["information"]["numbers"]["m"]["sd"] < 0.3
+
+
+def test_a_power_law_is_in_the_data_though_at_its_largest_it_would_be_far_more():
+    """Ice that flows by a power law of thickness and slope, 4 % of the largest that both together could give.
+
+    `check` said that what multiplies its number is zero.
+    """
+    x, t = np.linspace(0.1, 8, 32), np.linspace(0, 20, 41)
+    slope = np.diff(np.eye(160), axis=0) * 159 / 10
+
+    def flow(_, h):
+        h = np.maximum(h, 1e-6)
+        flux = -0.004 * ((h[1:] + h[:-1]) / 2) ** 5 * np.abs(slope @ h) ** 2 * (slope @ h)
+        return -np.diff(np.concatenate([[0.0], flux, flux[-1:]])) * 159 / 10 + 0.12 * (1 - whole / 5)
+
+    whole = np.linspace(0, 10, 160)
+    start = 2.5 * np.sqrt(1 - (whole / 11) ** 2) + 0.3 * np.sin(whole)
+    h = solve_ivp(flow, (0, 20), start, "BDF", t, rtol=1e-6).y
+    h = np.stack([np.interp(x, whole, column) for column in h.T], axis=1)
+    data = Observations.from_dataset(
+        xr.Dataset(
+            {"H": (("x", "t"), h + 0.02 * np.random.default_rng(0).normal(size=h.shape))}, {"x": x, "t": t}
+        )
+    )
+    unknowns = {"G": ScalarUnknown(lower=0.0), "n": ScalarUnknown(lower=1.0, upper=5.0)}
+    law = "H_t = dx(G*H^(n+2)*abs(H_x)^(n-1)*H_x) + 0.12*(1 - x/5)"
+    assert check(InverseProblem(law, data, unknowns)).ok

@@ -19,6 +19,11 @@ TIME_UNITS = (
     *("ns", "us", "µs", "ms", "s", "sec", "second", "seconds", "min", "minute", "minutes", "h", "hr", "hour"),
     *("hours", "d", "day", "days", "week", "weeks", "month", "months", "yr", "year", "years"),
 )
+# Names that say that a coordinate is time, as `days` and `t_s` do; `s`, `d` and `h` may be lengths.
+_CALLED = (
+    *("date", "datetime", "day", *(u for u in TIME_UNITS if len(u) > 3)),
+    *(f"{name}_{unit}" for name in TIME_NAMES for unit in TIME_UNITS),
+)
 # The order of a vector's components, whatever that of the data: images are stored along y, then x.
 _COMPONENTS = ("x", "lon", "longitude", "y", "lat", "latitude", "z")
 #: Names of the imaginary unit in problems with complex names, where they mean nothing else.
@@ -37,7 +42,8 @@ def parts_of(name: str) -> tuple[str, str]:
 def time_coordinate(names: Iterable[str], units: Mapping[str, str] | None = None) -> str:
     """The name among these of the time coordinate; empty where there is none.
 
-    It is ``t`` or ``time``; else that in capitals; else the one coordinate whose unit is one of time.
+    It is ``t`` or ``time``; else that in capitals; else the one coordinate whose unit is one of time; else
+    the one without a unit whose name says it, as ``days``, ``date`` and ``t_s``.
 
     >>> time_coordinate(["x", "time"]), time_coordinate(["x", "y"])
     ('time', '')
@@ -45,11 +51,16 @@ def time_coordinate(names: Iterable[str], units: Mapping[str, str] | None = None
     ('t', 'Time')
     >>> time_coordinate(["Ort", "Zeit"], {"Ort": "mm", "Zeit": "s"})
     'Zeit'
+    >>> time_coordinate(["x", "days"]), time_coordinate(["s", "n"]), time_coordinate(["x", "t_s"])
+    ('days', '', 't_s')
     """
     given, units = tuple(names), units or {}
     named = [n for n in TIME_NAMES if n in given] or [n for n in given if n.lower() in TIME_NAMES]
     measured = [n for n in given if units.get(n, "") in TIME_UNITS]
-    return named[0] if named else measured[0] if len(measured) == 1 else ""
+    called = [n for n in given if not units.get(n) and n.lower() in _CALLED]
+    if named:
+        return named[0]
+    return next((found[0] for found in (measured, called) if len(found) == 1), "")
 
 
 def _component(coordinate: str) -> int:
@@ -128,7 +139,8 @@ class Names:
             if not (isinstance(value, numbers.Real) and math.isfinite(value)):
                 raise EquationError(f"The constant '{name}' is {value!r:.60}; a finite number was expected.")
         if self.time is None:
-            object.__setattr__(self, "time", time_coordinate(self.coordinates, self.units))
+            passing = [c for c in self.coordinates if c not in self.experiments]
+            object.__setattr__(self, "time", time_coordinate(passing, self.units))
         elif self.time:
             text = "The time coordinate '{}' is not among the coordinates."
             check_known(self.time, self.coordinates, EquationError, text)

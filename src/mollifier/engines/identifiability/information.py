@@ -231,15 +231,19 @@ def _empty(terms: Terms) -> tuple[list[str], list[str]]:
 def _power(terms: Terms, name: str) -> tuple[float, float, float, float]:
     """Mean square of an unknown's factor without its noise; that noise; and the factor's natural size.
 
-    The last is the mean square in units of the noise at each sample, less the 1 that noise alone has.
+    The natural size is its change by the natural sizes of all that it is made of, to first order, as errors
+    of smoothing have it: of a power law, what it would be with all of these at their largest is far more. The
+    last is the mean square in units of the noise at each sample, less the 1 that noise alone has.
     """
     powers = []
     for equation in terms.problem.system.equations:
         for d in terms.problem.system.derivatives[name]:
             slope = equation.partial(d.name)
-            values, variances = terms.values(slope), terms.noise_variances(terms.by_noise(slope.expression))
+            values, parts = terms.values(slope), terms.by_noise(slope.expression)
+            variances = terms.noise_variances(parts)
             noise = finite_mean(variances)
-            natural = float(np.nan_to_num(np.abs(terms.values(slope, {**terms.env, **terms.natural}))).max())
+            moved = np.abs(terms.stacked(parts)) @ [terms.natural[s] for s in terms.symbols]
+            natural = rms(moved[np.isfinite(moved)])
             known = np.isfinite(values) & np.isfinite(variances)
             excess = 0.0
             if noise > 0 and known.any():
