@@ -8,7 +8,7 @@ from scipy.integrate import solve_ivp
 from scipy.interpolate import RectBivariateSpline
 
 import mollifier as mf
-from mollifier.engines.joint import engine, skewed
+from mollifier.engines.joint import engine
 from mollifier.engines.joint.bounded import share_at_bound
 
 
@@ -45,9 +45,10 @@ def heated(seed=2, **bounds):
 
 def test_a_source_at_its_bound_over_much_of_the_domain_is_determined(monkeypatch):
     """Its standard error there was that of its prior, and the answer `undetermined`."""
-    seen, judge = [], skewed.unless_skewed
-    monkeypatch.setattr(engine, "unless_skewed", lambda *pair: seen.append(pair) or judge(*pair))
-    monkeypatch.setattr(skewed, "far_rises", lambda *_: pytest.fail("raw values at a bound have no limit"))
+    seen, judge = [], engine.wide_field
+    monkeypatch.setattr(engine, "wide_field", lambda *pair: seen.append(pair) or judge(*pair))
+    why = "raw values at a bound have no limit"
+    monkeypatch.setattr(engine, "along_direction", lambda *_: pytest.fail(why))
     found = mf.solve(heated(lower=0.0), "joint", rng=0)
     assert found.status.ok, found.status
     s, sd, truth = found.dataset.s.values, found.dataset.s_sd.values, bump(found.dataset.x.values)

@@ -16,6 +16,7 @@ from mollifier.engines.collocated.model import Model
 from mollifier.engines.collocated.objective import Objective
 from mollifier.engines.collocated.solve import check_priors, prepare, run_stages
 from mollifier.engines.collocated.stages import Stage
+from mollifier.engines.joint.direction import along_direction, wide_field
 from mollifier.engines.joint.edges import (
     Continued,
     edged_fields,
@@ -26,7 +27,6 @@ from mollifier.engines.joint.hidden import HiddenStart
 from mollifier.engines.joint.layout import Layout
 from mollifier.engines.joint.levels import LevelSearch
 from mollifier.engines.joint.settings import JointSettings
-from mollifier.engines.joint.skewed import unless_skewed
 from mollifier.engines.joint.smoothing import Smoothing
 from mollifier.engines.joint.spline import FieldPriors, values_maker
 from mollifier.engines.joint.stages import Joint
@@ -81,11 +81,13 @@ def solve_joint(request: Request) -> Solution:
     if found.status.name not in SETTLED:
         return found
     answer = _edged(passes, settings, found, joint, given)
-    wide = wide_number(found, joint) if answer is found else ""
-    if not wide:
-        return unless_skewed(found, joint) if answer is found else answer
-    request = replace(passes.request, settings=settings)
-    return over_values(request, wide, found, lambda r: passes.run(r, smooth))
+    if answer is not found:
+        return answer
+    if number := wide_number(found, joint):
+        request = replace(passes.request, settings=settings)
+        return over_values(request, number, found, lambda r: passes.run(r, smooth))
+    field = wide_field(found, joint)
+    return along_direction(found, joint, field) if field else found
 
 
 def _edged(

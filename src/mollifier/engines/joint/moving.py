@@ -66,7 +66,7 @@ class _Search:
     #: Of the range of its place.
     ends: tuple[float, float]
     begun: float = field(default_factory=time.monotonic)
-    profile: Profile = field(init=False)
+    profile: Profile[Solution] = field(init=False)
 
     def __post_init__(self) -> None:
         self.profile = Profile(self.tuning, self.ends)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Generic, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -22,15 +23,18 @@ from mollifier.problem.status import StatusName
 CUT_SHORT: tuple[StatusName, ...] = ("interrupted", "time limit")
 
 
+Point = TypeVar("Point")  #: What is kept of a solve.
+
+
 @dataclass
-class Profile:
+class Profile(Generic[Point]):
     """Solves over the values of a number, whose prior is uniform; the likelihood is monotone between them."""
 
     tuning: JointTuning
     ends: tuple[float, float] = (-np.inf, np.inf)  #: Where the prior ends.
     #: Value -> its solution, and minus twice its log-likelihood up to a constant; infinite where the solve
     #: did not settle.
-    solved: dict[float, tuple[Solution, float]] = field(default_factory=dict)
+    solved: dict[float, tuple[Point, float]] = field(default_factory=dict)
 
     @property
     def settled(self) -> bool:
@@ -38,7 +42,7 @@ class Profile:
         return bool(np.isfinite([rise for _, rise in self.solved.values()]).any())
 
     @property
-    def best(self) -> tuple[Solution, float]:
+    def best(self) -> tuple[Point, float]:
         """The one of greatest likelihood."""
         return min(self.solved.values(), key=lambda s: s[1])
 
@@ -72,13 +76,13 @@ class Profile:
         widest = int(np.argmax(shares))
         return float(values[widest : widest + 2].mean()) if shares[widest] > 0 else None
 
-    def mixture(self) -> tuple[list[Solution], Array]:
+    def mixture(self) -> tuple[list[Point], Array]:
         """Solutions, and their shares of the posterior."""
         values, fine, density = self.posterior()
         shares = np.array([density @ np.interp(fine, values, row) for row in np.eye(len(values))])
         return [self.solved[p][0] for p in values], shares
 
-    def numbers(self) -> dict[str, Estimate]:
+    def numbers(self: Profile[Solution]) -> dict[str, Estimate]:
         """The other numbers, averaged over this one."""
         parts, shares = self.mixture()
         found = {}
@@ -89,7 +93,7 @@ class Profile:
             found[name] = replace(first, value=float(mean), sd=float(sd) if np.isfinite(sd) else None)
         return found
 
-    def fields(self) -> Iterator[tuple[str, xr.DataArray]]:
+    def fields(self: Profile[Solution]) -> Iterator[tuple[str, xr.DataArray]]:
         """Fields with standard errors, and these, averaged over the number."""
         parts, shares = self.mixture()
         names = [str(n) for n in parts[0].dataset if all(f"{n}_sd" in p.dataset for p in parts)]

@@ -187,7 +187,10 @@ class Bordered:
             held = self.at_bounds
         elif not all(held[self.layout.unknowns[n].start] for n in self.objective.model.scalars):
             held = held | self.at_bounds
-        border = np.zeros(len(held)) if held.all() else _descent(*self.with_priors(), held)
+        return self.stepped(np.zeros(len(held)) if held.all() else _descent(*self.with_priors(), held))
+
+    def stepped(self, border: Array) -> tuple[Array, Array]:
+        """An undamped step of the core that follows one of the border, and the latter."""
         return self._with_states(self._factor, self.eliminated.half, border)
 
     def _with_states(self, factor: BandedCholesky, half: Array, border: Array) -> tuple[Array, Array]:

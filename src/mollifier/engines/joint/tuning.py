@@ -156,11 +156,17 @@ class JointTuning(CollocatedTuning):
     bound_agrees: float = 0.1  #: Difference of a slope's logarithm (rms) at which they do.
     bound_step: float = 0.3  #: Share of that difference in a round: steps of all of it would overshoot.
 
-    # -- far along the least certain direction of a field
-    far_sds: float = 4.0  #: Standard errors at which the likelihood is compared with a quadratic.
-    #: Ratio to the quadratic's rise, either way, from which the field is undetermined.
-    far_ratio: float = 2.5
-    far_steps: int = 2  #: Steps in which all else follows.
+    # -- the posterior along the least certain direction of a field
+    far_step: float = 1.5  #: Distance of its places, in standard errors.
+    far_steps: int = 4  #: Most places on each side.
+    far_tries: int = 5  #: Most steps in which all else follows.
+    #: Predicted decrease of minus twice the log-density from which on all else has followed.
+    far_settled: float = 0.3
+    far_depth: float = 6.0  #: Rise of minus twice the log-density at which a side ends.
+    far_barrier: float = 0.5  #: Rise from which on a side ends where the density rises again.
+    #: Rise of minus twice the log-likelihood to either end below which the field is undetermined.
+    far_open: float = 4.0
+    far_fine: int = 61  #: Places at which unknowns are averaged.
 
     # -- an edge of unknown place
     edge_places: int = 9  #: Evenly spaced places at which the edge is taken to be first.

@@ -76,7 +76,8 @@ class _Search:
     left: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.tuning, self.profile = self.request.settings.tuning, Profile(self.request.settings.tuning)
+        self.tuning = self.request.settings.tuning
+        self.profile: Profile[Solution] = Profile(self.tuning)
 
     @property
     def relative(self) -> float:
