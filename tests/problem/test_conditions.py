@@ -145,7 +145,7 @@ def test_conditions_of_a_file_may_hold_several_equations(tmp_path):
         ("[u = 0]", r"'conditions.0' was given as 'u = 0': .* a mapping with some of the keys equation, at"),
         ("[{equation: u = 0}]", r"'conditions.0.at' was expected and not given; {'equation': 'u = 0'}"),
         ("[{equaton: u = 0, at: {x: 0}}]", r"'conditions.0.equaton'\. Did you mean 'equation'"),
-        ("[{equation: 3, at: {x: 0}}]", r"'conditions.0.equation' was given as 3: .* string, or .* list"),
+        ("[{equation: 3, at: {x: 0}}]", r"'conditions.0.equation' was given as 3: .* text, or .* list"),
     ],
 )
 def test_wrong_conditions_of_a_file_say_what_was_expected(tmp_path, given, said):

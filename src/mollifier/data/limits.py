@@ -30,7 +30,7 @@ def limits(values: Array, noise: Callable[[Array], float]) -> Iterator[tuple[Mas
     >>> u = np.sin(np.linspace(0, 3, 60)) + 0.01 * np.random.default_rng(0).normal(size=60)
     >>> from mollifier.data.noise import estimate_noise
     >>> [(int(mask.sum()), end, text) for mask, end, text in limits(np.minimum(u, 0.9), estimate_noise)]
-    [(18, 0.9, 'the largest value: the instrument saturates')]
+    [(17, 0.9, 'the largest value: the instrument saturates')]
     """
     finite = values[np.isfinite(values)]
     if not finite.size:

@@ -82,7 +82,7 @@ def test_volume_across_the_line_moves_the_field(solved, monkeypatch, bounds):
 def test_field_is_averaged_only_where_it_is_uncertain(solved):
     found, joint = solved(decay("u_t = -r", 0.05))
     for share, name in ((0.0, "r"), (10.0, "")):
-        joint.tuning = replace(joint.tuning, wide=share)
+        joint.tuning = replace(joint.tuning, far=share)
         assert wide_field(found, joint) == name
 
 

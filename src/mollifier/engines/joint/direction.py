@@ -43,7 +43,7 @@ def wide_field(found: Solution, joint: Joint) -> str:
     known = [n for n in joint.free if f"{n}_sd" in data]
     ratio = {n: rms(data[f"{n}_sd"].values) / max(rms(data[n].values), 1e-300) for n in known}
     name = max(ratio, key=ratio.__getitem__, default="")
-    if not joint.tuning.wide < ratio.get(name, 0.0) < np.inf:
+    if not joint.tuning.far < ratio.get(name, 0.0) < np.inf:
         return ""
     return "" if share_at_bound(joint.bordered(), name) > UNDETERMINED_SHARE else name
 

@@ -134,7 +134,7 @@ class JointTuning(CollocatedTuning):
     # -- a number beside unknown fields whose standard error is large
     #: Standard error of a number, as a share of it, from which its posterior replaces a normal one; infinite:
     #: never. A posterior takes about eight more solves.
-    wide: float = 0.1
+    wide: float = 0.2
     #: Standard errors to the first value on each side; every further step is twice the one before.
     wide_step: float = 2.0
     wide_steps: int = 5  #: Most such steps on each side.
@@ -157,6 +157,8 @@ class JointTuning(CollocatedTuning):
     bound_step: float = 0.3  #: Share of that difference in a round: steps of all of it would overshoot.
 
     # -- the posterior along the least certain direction of a field
+    #: Standard error (rms) of a field, as a share of it, from which it is found; infinite: never.
+    far: float = 0.1
     far_step: float = 1.5  #: Distance of its places, in standard errors.
     far_steps: int = 4  #: Most places on each side.
     far_tries: int = 5  #: Most steps in which all else follows.
