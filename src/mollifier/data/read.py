@@ -176,12 +176,7 @@ def read(
         content, found, roles = _stacked(content, found, wide, roles)
     content, roles = _chosen(content, roles, select or {}, gridded)
     content = _stepped(content, steps)
-    if mask is not None:
-        check_known(mask, map(str, content.variables), DataError, "Mask '{}' is not in the data.")
-        keep = content[mask].fillna(0) != 0
-        content = content.drop_vars(mask)
-        measured = set(map(str, content.data_vars)) - {*errors} - errorbars.linked(content)
-        content = selection.mask(content, sorted(measured), keep)
+    content = content if mask is None else _masked(content, mask, errors)
     for name in found.keys() & content.variables.keys():
         content[name].attrs.setdefault("units", found[name])
     obs = Observations.from_dataset(
@@ -255,6 +250,15 @@ def _named(
     else:
         content = selection.rename(content, names)
     return content, found
+
+
+def _masked(content: xr.Dataset, mask: str, errors: Sequence[str]) -> xr.Dataset:
+    """Without measured values (no ``errors`` or error bars) where a variable is zero or missing."""
+    check_known(mask, map(str, content.variables), DataError, "Mask '{}' is not in the data.")
+    keep = content[mask].fillna(0) != 0
+    content = content.drop_vars(mask)
+    measured = set(map(str, content.data_vars)) - {*errors} - errorbars.linked(content)
+    return selection.mask(content, sorted(measured), keep)
 
 
 def _stacked(
