@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import scipy.sparse as sp
 
 from mollifier.engines.joint.spline import raw_values, spread_of
 from mollifier.engines.joint.system import Bordered
@@ -42,9 +43,7 @@ def averaged(system: Bordered, mixture: Sequence[tuple[float, Mapping[str, Choic
     for _ in range(tuning.bound_rounds):
         by = np.ones(len(unit.slope))
         for name in bounded:
-            spread = spread_of(blocks[name])
-            squares = (spread.T @ np.square(mean[name])) / (spread.T @ ones[name])
-            by[system.layout.unknowns[name]] = np.sqrt(squares)
+            by[system.layout.unknowns[name]] = at_coefficients(spread_of(blocks[name]), mean[name])
         found = replace(unit, curvature=unit.curvature * by[:, None] * by)
         now = _mean_slopes(system, bounded, found, taken)
         logs = {n: np.log(now[n] / m) for n, m in mean.items()}
@@ -81,6 +80,19 @@ def strata(shares: Array, count: int) -> Index:
     """
     ends = np.cumsum(shares)
     return np.searchsorted(ends, (np.arange(count) + 0.5) / count * ends[-1])
+
+
+def at_coefficients(spread: sp.csr_array, slopes: Array) -> Array:
+    """Root mean square at each coefficient, (p,), of slopes at nodes (n,); 1 where it acts on no node.
+
+    >>> spread = sp.csr_array([[0.5, 0.5, 0.0], [0.0, 1.0, 0.0]])
+    >>> at_coefficients(spread, np.array([2.0, 4.0])).round(2).tolist()
+    [2.0, 3.46, 1.0]
+    """
+    weights = spread.T @ np.ones(len(slopes))
+    return np.sqrt(
+        np.divide(spread.T @ np.square(slopes), weights, out=np.ones(len(weights)), where=weights > 0)
+    )
 
 
 def _mean_slopes(
