@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mollifier.engines.joint.spline import FieldPriors
 from mollifier.engines.joint.system import Bordered
+from mollifier.engines.linalg.banded import NotPositiveError
 from mollifier.engines.linalg.dense import solved
 
 
@@ -54,7 +55,8 @@ def volume_slopes(fit: Fit) -> dict[str, float]:
     """Number -> slope, along its parameter, of the logarithm of the integral over the unknown fields.
 
     It is taken between two steps of the number, one to either side, which fields and states follow. Numbers
-    at bounds have none. Empty where no number would move by ``tuning.steady`` of its standard error.
+    at bounds have none. Empty where no number would move by ``tuning.steady`` of its standard error, or the
+    states have no precision after a step.
     """
     system = fit.bordered()
     tuning, layout, model = system.tuning, system.layout, system.objective.model
@@ -66,16 +68,20 @@ def volume_slopes(fit: Fit) -> dict[str, float]:
     follow = -solved(precision[np.ix_(rest, rest)], precision[np.ix_(rest, number)])
     reduced = precision[np.ix_(number, number)] + precision[np.ix_(number, rest)] @ follow
     start, slopes = fit.parameters(), np.zeros(len(number))
-    for k in np.flatnonzero(~system.at_bounds[number]):
-        step = tuning.volume_step / np.sqrt(reduced[k, k])
-        border = np.zeros(len(precision))
-        border[rest], border[number[k]] = step * follow[:, k], step
-        move, logs = system.followed(border), []
-        for side in (1, -1):
-            fit.set_parameters(start + side * move)
-            logs.append(_log_volume(fit.bordered()))
-        slopes[k] = (logs[0] - logs[1]) / (2 * step)
-    fit.set_parameters(start)
+    try:
+        for k in np.flatnonzero(~system.at_bounds[number]):
+            step = tuning.volume_step / np.sqrt(reduced[k, k])
+            border = np.zeros(len(precision))
+            border[rest], border[number[k]] = step * follow[:, k], step
+            move, logs = system.followed(border), []
+            for side in (1, -1):
+                fit.set_parameters(start + side * move)
+                logs.append(_log_volume(fit.bordered()))
+            slopes[k] = (logs[0] - logs[1]) / (2 * step)
+    except NotPositiveError:
+        return {}
+    finally:
+        fit.set_parameters(start)
     covariance = solved(reduced, np.eye(len(number)))
     moved = np.abs(covariance @ slopes) / np.sqrt(np.diag(covariance))
     if not (np.isfinite(moved).all() and moved.max() > tuning.steady):
