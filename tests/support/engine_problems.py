@@ -6,6 +6,9 @@ import numpy as np
 import xarray as xr
 
 from mollifier.data.observations import Observations
+from mollifier.engines.joint.engine import stages_of
+from mollifier.engines.joint.settings import JointSettings
+from mollifier.engines.joint.stages import Joint
 from mollifier.problem.conditions import Condition
 from mollifier.problem.inverse_problem import InverseProblem
 from mollifier.problem.unknowns import FieldUnknown, ScalarUnknown
@@ -150,3 +153,16 @@ def forced(n=120, noise=0.02, seed=0, wave=2, **unknown):
     data = xr.DataArray(noisy(u, noise, seed), {"t": t}, ("t",), "u")
     problem = InverseProblem("u_t = lam - u", data, {"lam": FieldUnknown(over="t", **unknown)})
     return problem, xr.DataArray(lam, {"t": t}, ("t",), "lam")
+
+
+def settled_stage(problem: InverseProblem, settings: JointSettings) -> Joint:
+    """The last stage of engine "joint", after four whole steps at the strengths and priors of the first."""
+    *first, joint = stages_of(problem, settings)[1]
+    assert isinstance(joint, Joint)
+    for stage in first:
+        stage.step()
+        stage.close()
+    joint.weight = 1.0
+    for _ in range(4):
+        joint.set_parameters(joint.parameters() + joint.bordered().solve(0.0))
+    return joint

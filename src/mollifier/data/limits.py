@@ -37,7 +37,7 @@ def limits(values: Array, noise: Callable[[Array], float]) -> Iterator[tuple[Mas
         return
     for end, top in ((finite.max(), finite.max() > 0), (finite.min(), finite.min() < 0)):
         mask = values == end
-        if end == 0 or np.count_nonzero(mask) < max(_COUNT, 1):
+        if end == 0 or np.count_nonzero(mask) < _COUNT:
             continue
         levels = np.unique(finite[finite != end])
         if len(levels) < 2 * _COUNT or not (top or _detection(levels, end)):

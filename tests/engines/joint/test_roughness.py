@@ -10,10 +10,10 @@ import torch
 
 import mollifier as mf
 from benchmarks.trust.study import Plan, drawn
-from mollifier.engines.joint.engine import stages_of
 from mollifier.engines.joint.roughness import RoughnessUpdates
 from mollifier.engines.joint.settings import JointSettings
 from mollifier.engines.joint.stages import Joint
+from tests.support.engine_problems import settled_stage
 
 
 def decay(rate: float = 0.3) -> Joint:
@@ -24,15 +24,7 @@ def decay(rate: float = 0.3) -> Joint:
     data = mf.Observations(values={"u": u}, points={"x": x, "t": t}, noise={"u": 0.02})
     problem = mf.InverseProblem("u_t = D*u_xx", data, {"D": mf.ScalarUnknown()})
     settings = JointSettings.model_validate({"collocation": {"nodes": {"x": 10, "t": 10}}})
-    *first, joint = stages_of(problem, settings)[1]
-    assert isinstance(joint, Joint)
-    for stage in first:
-        stage.step()
-        stage.close()
-    joint.weight = 1.0
-    for _ in range(4):
-        joint.set_parameters(joint.parameters() + joint.bordered().solve(0.0))
-    return joint
+    return settled_stage(problem, settings)
 
 
 def log_evidence(joint: Joint) -> float:

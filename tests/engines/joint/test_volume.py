@@ -13,6 +13,7 @@ from mollifier.engines.joint.engine import stages_of
 from mollifier.engines.joint.settings import JointSettings
 from mollifier.engines.joint.volume import integrate_fields, volume_slopes
 from mollifier.engines.linalg.banded import NotPositiveError
+from tests.support.engine_problems import settled_stage
 
 
 def problem(equation="u_t = D*u_xx + s"):
@@ -39,14 +40,7 @@ def settings():
 
 @pytest.fixture
 def joint(settings):
-    *first, joint = stages_of(problem(), settings)[1]
-    for stage in first:
-        stage.step()
-        stage.close()
-    joint.weight = 1.0
-    for _ in range(4):
-        joint.set_parameters(joint.parameters() + joint.bordered().solve(0.0))
-    return joint
+    return settled_stage(problem(), settings)
 
 
 def dense(joint):
